@@ -28,6 +28,29 @@ const MODELS_WITH_BUDGETS: [&str; 11] = [
     "claude-sonnet-4-5",
 ];
 
+/// How many tokens an answer may have at most, thoughts among them, by what the names of models contain: the first that
+/// fits counts.
+const ANSWER_TOKENS: [(&str, u64); 8] = [
+    ("claude-2", 4_096),
+    ("claude-3-5", 8_192),
+    ("claude-3-7", 64_000),
+    ("claude-3", 4_096),
+    ("claude-opus-4-0", 32_000),
+    ("claude-opus-4-1", 32_000),
+    ("claude-opus-4-2025", 32_000),
+    ("claude", 64_000),
+];
+
+/// The same for other models that speak Anthropic's messages.
+const ANSWER_TOKENS_ELSEWHERE: u64 = 8_192;
+
+/// How many tokens an answer of a model may have at most.
+pub(crate) fn answer_tokens_max(model: Option<&str>) -> u64 {
+    let model = model.unwrap_or_default();
+    let limit = ANSWER_TOKENS.iter().find(|(name, _)| model.contains(name));
+    limit.map_or(ANSWER_TOKENS_ELSEWHERE, |(_, tokens)| *tokens)
+}
+
 /// Writes how much the model thinks into the object that holds `thinking` and `output_config`, and returns the budget
 /// that the client asks for, if the model takes one.
 ///
@@ -67,7 +90,8 @@ fn write_budget(
     body: &mut Object,
     losses: &mut LossList,
 ) {
-    let max_tokens = request.max_tokens.unwrap_or(u64::MAX);
+    let most = || answer_tokens_max(request.model.as_deref());
+    let max_tokens = request.max_tokens.unwrap_or_else(most);
     if lacks_thought(&request.turns, upstream) {
         let reason =
             "the model thinks on with its thoughts before a tool call, and they are not there";

@@ -176,9 +176,15 @@ impl Restoring {
             StreamEvent::PartStop { choice, index } => self.release(*choice, *index, events),
             StreamEvent::Stop { choice, .. } => {
                 let held = self.calls.range((*choice, 0)..=(*choice, usize::MAX));
-                let held: Vec<usize> = held.map(|((_, index), _)| *index).collect();
-                for index in held {
-                    self.release(*choice, index, events);
+                let held: Vec<(u64, usize)> = held.map(|(call, _)| *call).collect();
+                for (choice, index) in held {
+                    self.release(choice, index, events);
+                }
+            }
+            StreamEvent::End => {
+                let held: Vec<(u64, usize)> = self.calls.keys().copied().collect();
+                for (choice, index) in held {
+                    self.release(choice, index, events);
                 }
             }
             _ => {}

@@ -15,6 +15,17 @@ const SHORTENED: &str = "gvsh_";
 /// The most characters of an id in a chat completions request, by the error message of OpenAI's API.
 pub(crate) const CHAT_ID_MAX: usize = 40;
 
+/// The most characters of the id of a user, by the error message of OpenAI's API.
+const USER_MAX: usize = 64;
+
+/// The id of a user as OpenAI's API takes it, unless its client speaks the API's own dialect and knows what it takes.
+pub(crate) fn of_user(user: &str, is_home: bool) -> String {
+    match is_home {
+        true => user.to_string(),
+        false => shortened(user, USER_MAX).into_owned(),
+    }
+}
+
 /// An id of `[a-zA-Z0-9_-]+` that stands for `id`; equal ids give equal ones, and [`restored`] gives `id` again.
 pub(crate) fn plain(id: &str) -> Cow<'_, str> {
     let is_plain = !id.is_empty() && id.bytes().all(is_plain_byte);

@@ -11,12 +11,12 @@
 //! 4. [`grammar`]: what a dialect must be able to do. `chat`, `converse`, `gemini`, `messages` and `responses` do it,
 //!    each knowing the hub alone.
 //! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark`, `data_url`, `claude`,
-//!    `blocks` and `free_text`: what several dialects have in common.
+//!    `blocks`, `free_text` and `tool_answer`: what several dialects have in common.
 //! 6. [`translate`]: bodies from one dialect to another; [`stream`]: streams, cut anywhere; [`framing`]: how their
 //!    events become bytes, as server-sent events or in an [`event_stream`]; [`chunk`]: messages in such a stream.
 //!
 //! To add a dialect: a module beside `chat` with one type that implements [`grammar::Grammar`], and one line of
-//! `translate`'s `grammar`.
+//! `translate`'s `grammar_of`.
 //!
 //! What this crate does not know: sockets, clocks, models' prices, upstreams, keys.
 //!
@@ -48,12 +48,12 @@ pub mod rest;
 mod signature;
 mod sse;
 pub mod stream;
+mod tool_answer;
 pub mod translate;
 
 pub use dialect::Dialect;
 pub use error::TranslateError;
 pub use framing::Framing;
 pub use loss::{Loss, LossList};
-pub use messages::MAX_TOKENS_DEFAULT;
 pub use stream::StreamTranslator;
 pub use translate::{Translated, TranslatedError, Translation};

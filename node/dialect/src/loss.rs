@@ -34,27 +34,62 @@ pub struct Loss {
     pub reason: Cow<'static, str>,
 }
 
-/// Fields of requests that advise a server or tell it about the client, and do not change what is asked for: prices,
-/// caches, accounts, places.
-const ADVICE: [&str; 14] = [
-    "cache_control",
+/// Fields of requests without which the answer is the same, but for its price, its speed or its style.
+///
+/// What says how hard a model thinks is among them, and so are thoughts of other models, which no provider takes: both
+/// change how an answer is found, and not what was asked for. No tool is among them, no schema, no sampling, no stop
+/// sequence, and nothing that a model reads.
+const ADVICE: [&str; 38] = [
+    // What is kept between requests.
     "cachePoint",
-    "inference_geo",
-    "labels",
-    "metadata",
-    "performanceConfig",
+    "cache_control",
     "prompt_cache_breakpoint",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
+    // Where and how fast an answer is made.
+    "inference_geo",
+    "performanceConfig",
+    "serviceTier",
+    "service_tier",
+    "speed",
+    // Who asks, and the client's own notes.
+    "client_metadata",
+    "labels",
+    "metadata",
     "requestMetadata",
     "safety_identifier",
-    "service_tier",
-    "serviceTier",
     "user",
+    // How an answer is sent.
+    "eager_input_streaming",
+    "include_obfuscation",
+    // How much of the conversation a model still reads when it is long.
+    "context_management",
+    "truncation",
+    // How hard a model thinks, and how that is shown.
+    "effort",
+    "reasoning",
+    "reasoning_config",
+    "reasoning_effort",
+    "thinking",
+    "thinkingConfig",
+    // Thoughts of another model.
+    "encrypted_content",
+    "reasoningContent",
+    "reasoning_content",
+    "reasoning_signature",
+    "summary",
+    "thought",
+    "thoughtSignature",
+    // Style, and how closely a model looks.
+    "detail",
+    "mediaResolution",
+    "phase",
+    "verbosity",
 ];
 
 impl Loss {
-    /// Whether the answer is the same without it, but for its price or its speed.
+    /// Whether the answer is the same without it, but for its price, its speed or its style.
     pub fn is_advice(&self) -> bool {
         let mut names = self.path.rsplit(['.', '[', ']']);
         // Within such a field too, as in `metadata.user_id`.
@@ -107,18 +142,39 @@ pub(crate) fn is_harmless(dialect: Dialect, field: &str) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn advice_is_told_from_what_is_asked_for() {
-        let is_advice = |path: &str| {
-            let mut losses = LossList::default();
-            losses.add(path, "because");
-            losses.as_slice()[0].is_advice()
+    fn is_advice(path: &str) -> bool {
+        let loss = Loss {
+            path: path.to_string(),
+            reason: "because".into(),
         };
-        assert!(is_advice("messages[2].content[1].cache_control"));
-        assert!(is_advice("metadata.user_id"));
-        assert!(is_advice("user"));
-        assert!(!is_advice("tools[0].user_location"));
-        assert!(!is_advice("top_k"));
+        loss.is_advice()
+    }
+
+    #[test]
+    fn advice_is_known_by_the_names_in_its_path() {
+        for path in [
+            "messages[2].content[1].cache_control",
+            "metadata.user_id",
+            "user",
+            "generationConfig.thinkingConfig.thinkingLevel",
+            "messages[0].content[0].image_url.detail",
+        ] {
+            assert!(is_advice(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_no_advice() {
+        for path in [
+            "tools[0].user_location",
+            "tools[3].format",
+            "top_k",
+            "stop",
+            "text.format.schema",
+            "messages[0].content[0]",
+        ] {
+            assert!(!is_advice(path), "{path}");
+        }
     }
 
     #[test]

@@ -23,8 +23,6 @@ use crate::hub::error::ReportedError;
 use crate::hub::request::HubRequest;
 use crate::loss::LossList;
 
-pub use write_reasoning::MAX_TOKENS_DEFAULT;
-
 const DIALECT: Dialect = Dialect::Messages;
 
 /// The grammar of messages.

@@ -58,6 +58,14 @@ impl Rest {
         join(&self.path, name)
     }
 
+    /// Where a field of the node stands if the dialect has a name for it, and where the node itself does if not.
+    pub fn place(&self, field: &'static str) -> String {
+        match self.names.get(field) {
+            Some(name) => join(&self.path, name),
+            None => self.path.clone(),
+        }
+    }
+
     /// How the dialect names what the hub calls `field`, where it has several names.
     pub fn name(&self, dialect: Dialect, field: &'static str) -> Option<&'static str> {
         self.names

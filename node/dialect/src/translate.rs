@@ -50,26 +50,15 @@ pub struct TranslatedError {
     pub error: ReportedError,
 }
 
-/// What reads and writes a dialect; nothing for one that is not translated yet.
-fn grammar(dialect: Dialect) -> Option<&'static dyn Grammar> {
-    match dialect {
-        Dialect::Chat => Some(&Chat),
-        Dialect::Messages => Some(&Messages),
-        Dialect::Responses => Some(&Responses),
-        Dialect::Gemini => Some(&Gemini),
-        Dialect::Converse => Some(&Converse),
-    }
-}
-
 impl Translation {
-    /// Between a client that speaks `from` and an upstream that speaks `to`; nothing if one is not translated yet.
-    pub fn new(from: Dialect, to: Dialect) -> Option<Self> {
-        Some(Self {
-            client: grammar(from)?,
-            upstream: grammar(to)?,
+    /// Between a client that speaks `from` and an upstream that speaks `to`.
+    pub fn new(from: Dialect, to: Dialect) -> Self {
+        Self {
+            client: grammar_of(from),
+            upstream: grammar_of(to),
             from,
             to,
-        })
+        }
     }
 
     /// The client's dialect.
@@ -179,9 +168,15 @@ impl Translation {
     }
 }
 
-/// The grammar of a dialect, for those who read a body into the hub; nothing for one that is not translated yet.
-pub fn grammar_of(dialect: Dialect) -> Option<&'static dyn Grammar> {
-    grammar(dialect)
+/// What reads and writes a dialect, for those who read a body into the hub.
+pub fn grammar_of(dialect: Dialect) -> &'static dyn Grammar {
+    match dialect {
+        Dialect::Chat => &Chat,
+        Dialect::Messages => &Messages,
+        Dialect::Responses => &Responses,
+        Dialect::Gemini => &Gemini,
+        Dialect::Converse => &Converse,
+    }
 }
 
 fn object(body: &[u8]) -> Result<Object, TranslateError> {

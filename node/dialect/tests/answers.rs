@@ -16,7 +16,7 @@ fn translate(client: Dialect, upstream: Dialect, body: &Value) -> (Value, Vec<St
         created: 9,
         ..AnswerTerms::default()
     };
-    let translation = Translation::new(client, upstream).unwrap();
+    let translation = Translation::new(client, upstream);
     let translated = translation
         .response(body.to_string().as_bytes(), &terms)
         .unwrap();
@@ -185,7 +185,7 @@ fn second_answer_and_log_probabilities_are_named() {
 }
 
 fn error(client: Dialect, upstream: Dialect, status: u16, body: &str) -> (Value, ErrorKind) {
-    let translation = Translation::new(client, upstream).unwrap();
+    let translation = Translation::new(client, upstream);
     let translated = translation.error(status, body.as_bytes());
     assert_eq!(translated.status, status);
     (

@@ -18,7 +18,7 @@ const LATE_CLAUDE: &str = "global.anthropic.claude-opus-4-8";
 
 /// The body that a request becomes, and the paths of what is lost.
 fn translate(from: Dialect, to: Dialect, body: &Value) -> (Value, Vec<String>) {
-    let translation = Translation::new(from, to).unwrap();
+    let translation = Translation::new(from, to);
     let translated = translation.request(body.to_string().as_bytes()).unwrap();
     let losses = translated.losses.into_iter().map(|loss| loss.path);
     let body = serde_json::from_slice(&translated.body).unwrap();
@@ -60,14 +60,14 @@ fn function(name: &str) -> Value {
 
 #[test]
 fn model_and_stream_stand_beside_the_body() {
-    let translation = Translation::new(Dialect::Chat, Dialect::Converse).unwrap();
+    let translation = Translation::new(Dialect::Chat, Dialect::Converse);
     let body = json!({"model": "m", "stream": true, "messages": []});
     let translated = translation.request(body.to_string().as_bytes()).unwrap();
     assert_eq!(translated.body, br#"{"messages":[]}"#);
     assert_eq!(translated.terms.model.as_deref(), Some("m"));
     assert!(translated.terms.stream);
 
-    let translation = Translation::new(Dialect::Converse, Dialect::Chat).unwrap();
+    let translation = Translation::new(Dialect::Converse, Dialect::Chat);
     let body = br#"{"messages":[]}"#;
     let translated = translation
         .request_with(Some("m"), Some(true), body)
@@ -359,7 +359,7 @@ fn thoughts_come_back_to_their_maker_and_claude_takes_those_that_anthropic_signe
     assert_eq!(body["messages"][1]["content"], json!([expected]));
     assert_eq!(losses, none());
     let (_, losses) = of_messages(json!({"model": "openai.gpt-oss", "messages": turn(&thought)}));
-    assert_eq!(losses, ["messages[1].content[0]"]);
+    assert_eq!(losses, ["messages[1].content[0].thinking"]);
 
     let sealed = json!({"type": "thinking", "thinking": "t", "signature": "gvsig.converse.s"});
     let (body, _) = of_messages(json!({"model": "m", "messages": turn(&sealed)}));
@@ -377,7 +377,7 @@ fn answered(client: Dialect, upstream: Dialect, body: &Value) -> (Value, Vec<Str
         id: Some("i".to_string()),
         ..AnswerTerms::default()
     };
-    let translation = Translation::new(client, upstream).unwrap();
+    let translation = Translation::new(client, upstream);
     let bytes = body.to_string().into_bytes();
     let translated = translation.response(&bytes, &terms).unwrap();
     let losses = translated.losses.into_iter().map(|loss| loss.path);
@@ -469,7 +469,7 @@ fn citations_are_named_and_their_words_stay() {
 
 #[test]
 fn kind_of_an_error_stands_in_a_header() {
-    let translation = Translation::new(Dialect::Messages, Dialect::Converse).unwrap();
+    let translation = Translation::new(Dialect::Messages, Dialect::Converse);
     let name = Some("ThrottlingException:http://internal.amazon.com/coral/");
     let error = translation.error_with(400, name, br#"{"message":"slow down"}"#);
     assert_eq!(error.error.kind, ErrorKind::RateLimit);
@@ -482,7 +482,7 @@ fn kind_of_an_error_stands_in_a_header() {
     let error = translation.error_with(403, Some("ExpiredTokenException"), b"<html>");
     assert_eq!(error.error.kind, ErrorKind::Authentication);
 
-    let translation = Translation::new(Dialect::Converse, Dialect::Chat).unwrap();
+    let translation = Translation::new(Dialect::Converse, Dialect::Chat);
     let error = translation.error(503, br#"{"error":{"message":"busy"}}"#);
     assert_eq!(error.name.as_deref(), Some("ServiceUnavailableException"));
     assert_eq!(error.body, br#"{"message":"busy"}"#);
@@ -495,7 +495,7 @@ fn translator(client: Dialect, upstream: Dialect) -> StreamTranslator {
         model: Some("m".to_string()),
         ..AnswerTerms::default()
     };
-    Translation::new(client, upstream).unwrap().stream(&terms)
+    Translation::new(client, upstream).stream(&terms)
 }
 
 fn frames(events: &[(&str, Value)]) -> Vec<u8> {

@@ -388,6 +388,7 @@ fn thoughts_of_gemini() {
 fn calls_and_other_parts_of_gemini() {
     let call = |id: &str| json!({"functionCall": {"id": id, "name": "f", "args": {}}});
     let nameless = json!({"functionCall": {"name": "g"}});
+    let image = json!({"inlineData": {"mimeType": "image/png", "data": "AA"}});
     let code = json!({"executableCode": {"language": "PYTHON", "code": "1"}});
     for chunks in [
         vec![
@@ -396,6 +397,7 @@ fn calls_and_other_parts_of_gemini() {
             json!([{"text": ""}]),
         ],
         vec![json!([nameless, nameless]), json!([nameless])],
+        vec![json!([{"text": "a"}, image]), json!([{"text": "b"}])],
         vec![json!([code]), json!([{"text": "b"}])],
         vec![json!([])],
     ] {

@@ -12,7 +12,7 @@ use grapevine_dialect::{Dialect, Translation};
 use serde_json::{Value, json};
 
 fn translate(client: Dialect, upstream: Dialect, body: &Value) -> (Value, Vec<String>) {
-    let translation = Translation::new(client, upstream).unwrap();
+    let translation = Translation::new(client, upstream);
     let translated = translation
         .response(body.to_string().as_bytes(), &AnswerTerms::default())
         .unwrap();
@@ -42,7 +42,7 @@ fn stream(client: Dialect, upstream: Dialect, chunks: &[Value]) -> (Vec<Value>, 
         created: 9,
         ..AnswerTerms::default()
     };
-    let mut stream = Translation::new(client, upstream).unwrap().stream(&terms);
+    let mut stream = Translation::new(client, upstream).stream(&terms);
     let mut out = Vec::new();
     for chunk in chunks {
         stream
@@ -136,7 +136,7 @@ fn signature_of_a_call_is_sealed_for_the_client() {
         {"role": "user", "content": "hi"}, message, {"role": "tool", "tool_call_id": id, "content": "a"},
     ]);
     let body = json!({"model": "gemini-3-pro", "messages": messages}).to_string();
-    let translation = Translation::new(Dialect::Chat, Dialect::Gemini).unwrap();
+    let translation = Translation::new(Dialect::Chat, Dialect::Gemini);
     let translated = translation.request(body.as_bytes()).unwrap();
     let written: Value = serde_json::from_slice(&translated.body).unwrap();
     assert_eq!(written["contents"][1]["parts"], parts);
@@ -157,7 +157,7 @@ fn signature_of_another_provider_comes_back_through_a_client_of_gemini() {
     assert!(losses.is_empty());
     let content = &gemini["candidates"][0]["content"];
     let body = json!({"contents": ["hi", content, "go"]}).to_string();
-    let translation = Translation::new(Dialect::Gemini, Dialect::Messages).unwrap();
+    let translation = Translation::new(Dialect::Gemini, Dialect::Messages);
     let translated = translation
         .request_with(Some("claude"), Some(false), body.as_bytes())
         .unwrap();
@@ -187,7 +187,7 @@ fn log_probabilities_are_said_in_both_forms() {
 
 #[test]
 fn errors_keep_their_kind_both_ways() {
-    let translation = Translation::new(Dialect::Chat, Dialect::Gemini).unwrap();
+    let translation = Translation::new(Dialect::Chat, Dialect::Gemini);
     for (status, code, kind) in [
         ("RESOURCE_EXHAUSTED", 429, ErrorKind::RateLimit),
         ("UNAVAILABLE", 503, ErrorKind::Overloaded),
@@ -197,7 +197,7 @@ fn errors_keep_their_kind_both_ways() {
         let body = json!({"error": {"code": code, "message": "no", "status": status}});
         let read = translation.error(code, body.to_string().as_bytes());
         assert_eq!(read.error.kind, kind);
-        let back = Translation::new(Dialect::Gemini, Dialect::Chat).unwrap();
+        let back = Translation::new(Dialect::Gemini, Dialect::Chat);
         let back = back.error(code, &read.body);
         let written: Value = serde_json::from_slice(&back.body).unwrap();
         assert_eq!(written, body);
@@ -207,7 +207,7 @@ fn errors_keep_their_kind_both_ways() {
     let body = json!({"error": {"code": 400, "message": "no", "status": "INVALID_ARGUMENT", "details": details}});
     let read = translation.error(400, body.to_string().as_bytes());
     assert_eq!(read.error.kind, ErrorKind::Authentication);
-    let home = Translation::new(Dialect::Gemini, Dialect::Gemini).unwrap();
+    let home = Translation::new(Dialect::Gemini, Dialect::Gemini);
     let home = home.error(400, body.to_string().as_bytes());
     let written: Value = serde_json::from_slice(&home.body).unwrap();
     assert_eq!(written, body);

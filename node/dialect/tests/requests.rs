@@ -5,12 +5,12 @@
     reason = "a test may say what it expects by unwrapping it"
 )]
 
-use grapevine_dialect::{Dialect, MAX_TOKENS_DEFAULT, Translation};
+use grapevine_dialect::{Dialect, Translation};
 use serde_json::{Value, json};
 
 /// The body that a request becomes, and the paths of what is lost.
 fn translate(from: Dialect, to: Dialect, body: &Value) -> (Value, Vec<String>) {
-    let translation = Translation::new(from, to).unwrap();
+    let translation = Translation::new(from, to);
     let translated = translation.request(body.to_string().as_bytes()).unwrap();
     let losses = translated.losses.into_iter().map(|loss| loss.path);
     (
@@ -56,9 +56,15 @@ fn none() -> Vec<String> {
 
 #[test]
 fn max_tokens_has_a_default_since_messages_demands_it() {
-    let (body, losses) = to_messages(chat_with(json!({})));
-    assert_eq!(body["max_tokens"], MAX_TOKENS_DEFAULT);
-    assert_eq!(losses, none());
+    for (model, max_tokens) in [
+        ("claude-sonnet-4-6", 32_000),
+        ("claude-3-5-haiku-20241022", 8_192),
+        ("claude-3-opus-20240229", 4_096),
+        ("deepseek-chat", 8_192),
+    ] {
+        let (body, losses) = to_messages(chat_with(json!({"model": model})));
+        assert_eq!((&body["max_tokens"], losses), (&json!(max_tokens), none()));
+    }
     let (body, _) = to_messages(chat_with(json!({"max_tokens": 7})));
     assert_eq!(body["max_tokens"], 7);
     let (body, _) = to_chat(messages_with(json!({})));
@@ -198,25 +204,29 @@ fn image_that_a_tool_shows_moves_to_a_user_message_and_is_named() {
         body["messages"][0],
         json!({"role": "tool", "tool_call_id": "a", "content": ""})
     );
-    assert_eq!(
-        body["messages"][1]["content"][0]["image_url"]["url"],
-        "data:image/png;base64,AA=="
-    );
-    assert_eq!(losses, ["messages[0].content[0].content[0]"]);
+    let shown = &body["messages"][1]["content"];
+    assert_eq!(shown[0]["text"], "From the answer of a:");
+    assert_eq!(shown[1]["image_url"]["url"], "data:image/png;base64,AA==");
+    assert_eq!(losses, none());
 }
 
 #[test]
-fn tool_that_failed_is_named() {
-    let result = |is_error| {
-        json!([{"role": "user", "content": [
-            {"type": "tool_result", "tool_use_id": "a", "content": "no", "is_error": is_error},
-        ]}])
+fn tool_that_failed_says_so_in_words() {
+    let said = |is_error: bool, content: Value| {
+        let result = json!({"type": "tool_result", "tool_use_id": "a", "content": content, "is_error": is_error});
+        let turns = json!([{"role": "user", "content": [result]}]);
+        let (body, losses) = to_chat(messages(turns));
+        assert_eq!(losses, none());
+        body["messages"][0]["content"].clone()
     };
+    assert_eq!(said(true, json!("no")), "Error: no");
+    assert_eq!(said(true, json!([])), "Error: ");
+    assert_eq!(said(true, json!("error: no")), "error: no");
     assert_eq!(
-        to_chat(messages(result(true))).1,
-        ["messages[0].content[0].is_error"]
+        said(true, json!("<tool_use_error>no")),
+        "<tool_use_error>no"
     );
-    assert_eq!(to_chat(messages(result(false))).1, none());
+    assert_eq!(said(false, json!("no")), "no");
 }
 
 #[test]
@@ -489,7 +499,15 @@ fn effort_becomes_a_budget_for_models_that_take_one_and_stays_an_effort_for_othe
         old["thinking"],
         json!({"type": "enabled", "budget_tokens": 4096})
     );
-    assert_eq!(old["max_tokens"], 4096 + MAX_TOKENS_DEFAULT);
+    assert_eq!(old["max_tokens"], 4096 + 32_000);
+    let small = asked(
+        "claude-opus-4-1-20250805",
+        json!({"reasoning_effort": "max"}),
+    );
+    assert_eq!(
+        (&small["thinking"]["budget_tokens"], &small["max_tokens"]),
+        (&json!(31_999), &json!(32_000))
+    );
     let bounded = asked("claude-sonnet-4-5-20250929", json!({"max_tokens": 2000}));
     assert_eq!(bounded["thinking"]["budget_tokens"], 1999);
     let new = asked("claude-opus-4-7", json!({}));
@@ -533,7 +551,7 @@ fn thought_comes_back_to_its_provider_and_to_nobody_else() {
         {"type": "text", "text": "a"},
     ]}]);
     let (_, losses) = to_chat(messages(signed));
-    assert_eq!(losses, ["messages[0].content[0]"]);
+    assert_eq!(losses, ["messages[0].content[0].thinking"]);
     let sealed = json!([{"role": "assistant", "content": "a", "reasoning_content": "hm", "reasoning_signature": "gvsig.messages.c2ln"}]);
     let (body, losses) = to_messages(chat(sealed));
     assert_eq!(
@@ -581,7 +599,7 @@ fn encrypted_thoughts_and_parts_of_a_providers_own_tools_are_named() {
     assert_eq!(
         losses,
         [
-            "messages[0].content[0]",
+            "messages[0].content[0].thinking",
             "messages[0].content[1]",
             "messages[0].content[2].citations"
         ]
@@ -670,7 +688,7 @@ fn upstream_is_asked_for_the_usage_that_the_client_always_gets() {
 
 #[test]
 fn request_settles_what_its_answer_has() {
-    let translation = Translation::new(Dialect::Chat, Dialect::Messages).unwrap();
+    let translation = Translation::new(Dialect::Chat, Dialect::Messages);
     let body = chat_with(json!({"stream": true, "stream_options": {"include_usage": true}}));
     let terms = translation
         .request(body.to_string().as_bytes())
@@ -681,7 +699,7 @@ fn request_settles_what_its_answer_has() {
 
 #[test]
 fn body_that_is_none_of_its_dialect_is_refused_with_the_place() {
-    let translation = Translation::new(Dialect::Chat, Dialect::Messages).unwrap();
+    let translation = Translation::new(Dialect::Chat, Dialect::Messages);
     for (body, problem) in [
         ("[]", "the body is no JSON object"),
         ("{}", "messages: must be a list"),

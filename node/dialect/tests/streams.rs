@@ -18,7 +18,7 @@ fn translator(client: Dialect, upstream: Dialect, usage: bool) -> StreamTranslat
         created: 9,
         ..AnswerTerms::default()
     };
-    Translation::new(client, upstream).unwrap().stream(&terms)
+    Translation::new(client, upstream).stream(&terms)
 }
 
 /// What a client of messages gets of chunks, and how it ends.

@@ -16,6 +16,7 @@ use crate::ids;
 use crate::loss::LossList;
 use crate::rest::Rest;
 use crate::signature;
+use crate::tool_answer;
 
 /// The names under which servers send thoughts.
 const THOUGHT_FIELDS: [&str; 2] = ["reasoning_content", "reasoning"];
@@ -124,30 +125,30 @@ fn read_tool_calls(fields: &mut Fields) -> Vec<Part> {
 /// Writes a turn as the messages that it becomes: tools' answers first, then what else it says.
 pub(super) fn write(turn: &Turn, toward: Toward, losses: &mut LossList) -> Vec<Object> {
     let mut messages = Vec::new();
-    let mut moved = Vec::new();
+    let mut said = Vec::new();
     let mut others = Vec::new();
     for part in &turn.parts {
         match &part.kind {
             PartKind::ToolResult(result) => {
-                messages.push(write_result(turn, part, result, &mut moved, losses));
+                messages.push(write_result(turn, part, result, &mut said, losses));
             }
-            _ => others.push(part),
+            _ => others.push(Cow::Borrowed(part)),
         }
     }
-    moved.append(&mut others);
-    let is_said = !moved.is_empty() || messages.is_empty();
-    if is_said {
-        messages.extend(write_message(turn, &moved, toward, losses));
+    said.append(&mut others);
+    if !said.is_empty() || messages.is_empty() {
+        let said: Vec<&Part> = said.iter().map(Cow::as_ref).collect();
+        messages.extend(write_message(turn, &said, toward, losses));
     }
     messages
 }
 
-// What a tool's answer shows beside words goes into the message after it, which chat completions demands.
+// What a tool's answer shows beside words goes into the message after it, since chat completions takes words alone.
 fn write_result<'a>(
     turn: &Turn,
     part: &Part,
     result: &'a ToolResult,
-    moved: &mut Vec<&'a Part>,
+    moved: &mut Vec<Cow<'a, Part>>,
     losses: &mut LossList,
 ) -> Object {
     let mut message = Object::new();
@@ -155,23 +156,14 @@ fn write_result<'a>(
     let is_home = turn.rest.is_from(DIALECT);
     let id = fitting(&result.call_id, is_home);
     message.insert("tool_call_id".to_string(), json!(id));
-    let (said, shown): (Vec<&Part>, Vec<&Part>) = result
-        .parts
-        .iter()
-        .partition(|part| is_home || !matches!(part.kind, PartKind::Attachment(_)));
-    for part in &shown {
-        losses.add(
-            part.rest.path(),
-            "moved to a user message: chat completions takes words alone from tools",
-        );
+    let is_shown = |part: &&Part| !is_home && matches!(part.kind, PartKind::Attachment(_));
+    let mut shown = result.parts.iter().filter(is_shown).peekable();
+    if let Some(first) = shown.peek() {
+        moved.push(Cow::Owned(tool_answer::heading(&id, first)));
     }
-    moved.extend(shown);
-    if result.is_error == Some(true) {
-        losses.add(
-            part.rest.at("is_error"),
-            "chat completions cannot say that a tool failed",
-        );
-    }
+    moved.extend(shown.map(Cow::Borrowed));
+    let parts = tool_answer::with_failure(result, &part.rest);
+    let said: Vec<&Part> = parts.iter().filter(|part| !is_shown(part)).collect();
     write_content(&turn.rest, &said, Toward::Upstream, &mut message, losses);
     if is_home {
         turn.rest.write(DIALECT, &mut message, losses);
@@ -191,7 +183,9 @@ fn write_message(
 ) -> Option<Object> {
     let role = match &turn.role {
         Role::System => "system",
-        Role::Developer => "developer",
+        // Few servers beside OpenAI's know developers, and OpenAI's takes both for one.
+        Role::Developer if turn.rest.is_from(DIALECT) => "developer",
+        Role::Developer => "system",
         Role::User | Role::Tool => "user",
         Role::Assistant => "assistant",
         Role::Other(role) if turn.rest.is_from(DIALECT) => role,
@@ -335,11 +329,17 @@ pub(super) fn write_thought(
         .as_ref()
         .is_some_and(|proof| !proof.is_empty());
     if thinking.encrypted.is_some() {
-        losses.add(rest.path(), "chat completions has no encrypted thoughts");
+        losses.add(
+            rest.place("thought"),
+            "chat completions has no encrypted thoughts",
+        );
         return;
     }
     if is_foreign && toward == Toward::Upstream && has_proof {
-        losses.add(rest.path(), "the thought is signed by another provider");
+        losses.add(
+            rest.place("thought"),
+            "the thought is signed by another provider",
+        );
         return;
     }
     let field = rest.form(DIALECT, "field").unwrap_or(THOUGHT_FIELDS[0]);
@@ -382,7 +382,10 @@ fn write_second_thought(
         .filter(|proof| !proof.is_empty());
     let is_signed = message.contains_key(THOUGHT_SIGNATURE);
     if !text.is_empty() || (is_signed && proof.is_some()) {
-        losses.add(rest.path(), "chat completions has one thought in a message");
+        losses.add(
+            rest.place("thought"),
+            "chat completions has one thought in a message",
+        );
     }
     if !text.is_empty() {
         let earlier = message.get(field).and_then(Value::as_str);

@@ -7,6 +7,7 @@ use super::{DIALECT, tools};
 use crate::fields::{inside, put};
 use crate::grammar::Object;
 use crate::hub::request::{HubRequest, OutputKind, ReasoningMode, Role, Turn};
+use crate::ids;
 use crate::loss::LossList;
 use crate::reasoning::{NO_EFFORT, effort_of};
 use crate::rest::Rest;
@@ -29,13 +30,12 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
         body.insert("response_format".to_string(), output);
     }
     put(&mut body, "verbosity", request.verbosity.clone());
-    put(&mut body, "user", request.user.clone());
-    put(
-        &mut body,
-        "safety_identifier",
-        request.safety_identifier.clone(),
-    );
-    put(&mut body, "metadata", request.metadata.clone());
+    let is_home = request.rest.is_from(DIALECT);
+    let user = |id: &String| ids::of_user(id, is_home);
+    put(&mut body, "user", request.user.as_ref().map(user));
+    let identifier = request.safety_identifier.as_ref().map(user);
+    put(&mut body, "safety_identifier", identifier);
+    put(&mut body, "metadata", labels(request, losses));
     put(
         &mut body,
         "prompt_cache_key",
@@ -50,6 +50,18 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
     crate::cache_mark::lose(request.cache.as_ref(), losses);
     request.rest.write(DIALECT, &mut body, losses);
     body
+}
+
+// OpenAI's API refuses labels of what it does not keep.
+fn labels(request: &HubRequest, losses: &mut LossList) -> Option<Object> {
+    let labels = request.metadata.clone()?;
+    if request.rest.is_from(DIALECT) || request.store == Some(true) {
+        return Some(labels);
+    }
+    let lost = Some(&labels).filter(|labels| !labels.is_empty());
+    let at = request.rest.at("metadata");
+    losses.add_some(lost, at, "chat completions labels kept answers alone");
+    None
 }
 
 fn write_turns(request: &HubRequest, losses: &mut LossList) -> Value {

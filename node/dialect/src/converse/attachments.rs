@@ -61,6 +61,31 @@ pub(super) fn read(
     PartKind::Attachment(attachment)
 }
 
+/// Takes an image out of a piece of a stream, whose start named the format.
+pub(super) fn read_piece(fields: &mut Fields, format: &str) -> PartKind {
+    let kind = AttachmentKind::Image;
+    let mut attachment = Attachment {
+        kind,
+        source: AttachmentSource::Text(String::new()),
+        name: None,
+        detail: None,
+    };
+    let name = formats::block_of(kind);
+    if let Some(mut inside) = fields.enter(name) {
+        if let Some(mut source) = inside.enter("source") {
+            let media_type = formats::media_type_of(kind, format).map(ToString::to_string);
+            attachment.source = read_source(&mut source, media_type, |_, _| Vec::new());
+            inside.leave("source", source);
+        }
+        if inside.peek("format").is_none() {
+            inside.keep_blank("format", json!(format));
+            fields.set_form("format", "before");
+        }
+        fields.leave(name, inside);
+    }
+    PartKind::Attachment(attachment)
+}
+
 // A location in S3 is one that nobody else can fetch.
 fn read_source(
     source: &mut Fields,

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::write_parts::PartWriter;
-use super::{DIALECT, answer, error, thoughts, usage};
-use crate::fields::inside;
+use super::{DIALECT, answer, error, usage};
+use crate::fields::{inside, put};
 use crate::grammar::{Object, ServerEvent};
 use crate::hub::part::{Part, PartKind, ToolInput};
 use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
@@ -87,20 +87,20 @@ fn write_start(part: &Part, losses: &mut LossList) -> Value {
 
 // Of the parts that have no start, those that come whole are a piece themselves.
 fn write_whole(index: usize, part: &Part, object: &mut Object, losses: &mut LossList) {
-    let PartKind::Thinking(thinking) = &part.kind else {
-        return;
+    let is_whole = match &part.kind {
+        PartKind::Thinking(thinking) => thinking.encrypted.is_some(),
+        kind => matches!(kind, PartKind::Attachment(_)),
     };
-    let Some(encrypted) = &thinking.encrypted else {
-        return;
-    };
-    object.insert("contentBlockIndex".to_string(), json!(index));
-    let blob = thoughts::sealed(encrypted, thinking.origin);
-    if let Some(delta) = inside(object, "delta") {
-        delta.insert(
-            "reasoningContent".to_string(),
-            json!({"redactedContent": blob}),
-        );
-        part.rest.write(DIALECT, delta, losses);
+    if is_whole {
+        object.insert("contentBlockIndex".to_string(), json!(index));
+        let mut delta = PartWriter::to_client().write(part, losses);
+        let image = delta.as_mut().and_then(|delta| delta.get_mut("image"));
+        if part.rest.form(DIALECT, "format") == Some("before")
+            && let Some(image) = image.and_then(Value::as_object_mut)
+        {
+            image.remove("format");
+        }
+        put(object, "delta", delta);
     }
 }
 

@@ -223,6 +223,7 @@ pub(super) fn read_id(inside: &mut Fields) -> String {
 
 fn read_reasoning(fields: &mut Fields) -> PartKind {
     let mut thinking = thoughts::worded();
+    fields.set_name("thought", "reasoningContent");
     if let Some(mut inside) = fields.enter("reasoningContent") {
         thinking = thoughts::read(&mut inside);
         fields.leave("reasoningContent", inside);

@@ -47,8 +47,8 @@ pub(super) fn read(body: Object) -> Result<HubRequest, ReadError> {
         ("top_p", "inferenceConfig.topP"),
         ("stop", "inferenceConfig.stopSequences"),
         ("top_k", "additionalModelRequestFields.top_k"),
-        ("effort", "additionalModelRequestFields"),
-        ("summary", "additionalModelRequestFields"),
+        ("budget", "additionalModelRequestFields.thinking"),
+        ("summary", "additionalModelRequestFields.thinking"),
         ("metadata", "requestMetadata"),
         ("service_tier", "serviceTier.type"),
         ("tools", "toolConfig.tools"),
@@ -106,6 +106,7 @@ fn read_model_fields(fields: &mut Fields, request: &mut HubRequest) {
         return;
     };
     request.sampling.top_k = more.number("top_k");
+    fields.set_name("effort", "additionalModelRequestFields.thinking");
     let found = THINKING.into_iter().find(|field| {
         let thinking = more.peek(field).and_then(Value::as_object);
         thinking.and_then(mode_of).is_some()
@@ -121,9 +122,14 @@ fn read_model_fields(fields: &mut Fields, request: &mut HubRequest) {
         request.reasoning.effort = config.text("effort");
         more.leave("output_config", config);
         fields.set_form("effort", "output_config");
+        fields.set_name(
+            "effort",
+            "additionalModelRequestFields.output_config.effort",
+        );
     } else if let Some(effort) = more.text("reasoning_effort") {
         request.reasoning.effort = Some(effort);
         fields.set_form("effort", "reasoning_effort");
+        fields.set_name("effort", "additionalModelRequestFields.reasoning_effort");
     }
     fields.leave(MODEL_FIELDS, more);
 }

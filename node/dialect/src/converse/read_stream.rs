@@ -1,13 +1,14 @@
 //! Reads a stream of Converse's events.
 //!
 //! On the wire the name of an event stands in its frame; software kits show it as the one field of an object, which is
-//! read too. Only the blocks of tools have a start: others begin with their first piece.
+//! read too. Only the blocks of tools and images have a start: others begin with their first piece. An image is what its
+//! first piece holds, which is all of it so far.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{DIALECT, answer, error, read_parts, thoughts, usage};
+use super::{DIALECT, answer, attachments, error, read_parts, thoughts, usage};
 use crate::fields::{Fields, ReadError};
 use crate::grammar::{Object, StreamEnding, StreamReader, event_object};
 use crate::hub::answer::HubAnswer;
@@ -35,6 +36,8 @@ const EVENTS: [&str; 6] = [
 #[derive(Default)]
 pub(super) struct Reader {
     begun: BTreeSet<usize>,
+    /// The formats of images that are still to come.
+    images: BTreeMap<usize, String>,
     is_stopped: bool,
     is_metered: bool,
     is_failed: bool,
@@ -122,8 +125,13 @@ impl Reader {
         let Some(start) = fields.object("start") else {
             return Err(ReadError::new(path, "an object"));
         };
-        if start.is_empty() {
+        let format = start
+            .get("image")
+            .and_then(|image| image["format"].as_str());
+        if start.is_empty() || format.is_some() {
             // The first piece decides what it is.
+            let format = format.map(|format| (index, format.to_string()));
+            self.images.extend(format);
             fields.keep_blank("contentBlockIndex", index.into());
             fields.keep_blank("start", Value::Object(start));
             return Ok(Vec::new());
@@ -138,7 +146,15 @@ impl Reader {
             return Err(ReadError::new(fields.at("delta"), "an object"));
         };
         let is_new = !self.begun.contains(&index);
-        let pieces = read_pieces(&mut delta, is_new);
+        let format = self.images.remove(&index).filter(|_| is_new);
+        let image = delta.peek("image");
+        let pieces = match format {
+            Some(format) if image.is_some_and(attachments::is_known) => {
+                let image = attachments::read_piece(&mut delta, &format);
+                Some(vec![Piece::Whole(image)])
+            }
+            _ => read_pieces(&mut delta, is_new),
+        };
         let path = delta.path().to_string();
         let (pieces, mut rest) = match pieces {
             Some(pieces) => (pieces, delta.finish()),

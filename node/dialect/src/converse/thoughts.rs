@@ -103,7 +103,7 @@ pub(super) fn write(
     let is_taken = thinking.origin == DIALECT || (is_claude && is_anthropics);
     if toward == Toward::Upstream && !is_home && !is_taken {
         losses.add(
-            rest.path(),
+            rest.place("thought"),
             "Converse takes no thoughts of another provider",
         );
         return None;

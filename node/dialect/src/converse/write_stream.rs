@@ -147,7 +147,7 @@ impl Writer {
             None
         } else {
             let block = self.parts.write(part, losses);
-            let is_streamed = |block: &Value| whole_delta(block).is_some();
+            let is_streamed = |block: &Value| pieces(block).is_some();
             if block.as_ref().is_some_and(|block| !is_streamed(block)) {
                 losses.add(part.rest.path(), "a stream of Converse has no such part");
             }
@@ -215,8 +215,9 @@ fn write_block(event: BlockEvent, out: &mut Vec<ServerEvent>) {
                 ));
             }
             BlockStart::Whole(block) => {
-                let delta = whole_delta(&block).map(|delta| ("delta", delta));
-                out.push(numbered("contentBlockDelta", number, delta));
+                for (name, field, said) in pieces(&block).into_iter().flatten() {
+                    out.push(numbered(name, number, Some((field, said))));
+                }
             }
         },
         BlockEvent::Delta { number, delta } => {
@@ -236,11 +237,20 @@ fn write_block(event: BlockEvent, out: &mut Vec<ServerEvent>) {
     }
 }
 
-// The piece that a block is which comes whole: a redacted thought alone.
-fn whole_delta(block: &Value) -> Option<Value> {
+// What becomes of a block that comes whole, by event, field and value: a redacted thought, or an image.
+fn pieces(block: &Value) -> Option<Vec<(&'static str, &'static str, Value)>> {
+    if let Some(image) = block.get("image") {
+        let start = json!({"image": {"format": image.get("format")?}});
+        let delta = json!({"image": {"source": image.get("source")?}});
+        return Some(vec![
+            ("contentBlockStart", "start", start),
+            ("contentBlockDelta", "delta", delta),
+        ]);
+    }
     let thought = block.get("reasoningContent")?;
     let blob = thought.get("redactedContent")?;
-    Some(json!({"reasoningContent": {"redactedContent": blob}}))
+    let delta = json!({"reasoningContent": {"redactedContent": blob}});
+    Some(vec![("contentBlockDelta", "delta", delta)])
 }
 
 fn numbered(name: &str, number: usize, said: Option<(&str, Value)>) -> ServerEvent {

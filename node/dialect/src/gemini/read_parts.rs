@@ -132,6 +132,7 @@ fn is_whole(value: &Value, kind: &str) -> bool {
 }
 
 fn read_thought(mut fields: Fields, proof: Option<(String, Dialect)>) -> Part {
+    fields.set_name("thought", "thought");
     if fields.peek("thought") == Some(&Value::Bool(true)) {
         fields.take("thought");
     } else {

@@ -9,6 +9,7 @@ use super::names::{ALLOWED_NAMES, CALLING_CONFIG, DECLARATIONS, PARAMETERS_JSON,
 use super::{DIALECT, schema};
 use crate::cache_mark;
 use crate::fields::{Fields, element, put};
+use crate::free_text;
 use crate::grammar::Object;
 use crate::hub::request::{HubRequest, ToolDefinition, ToolKind, ToolSelection, ToolSelectionKind};
 use crate::loss::LossList;
@@ -154,27 +155,44 @@ pub(super) fn write_foreign(tools: &[ToolDefinition], losses: &mut LossList) -> 
 }
 
 fn write_function(tool: &ToolDefinition, losses: &mut LossList) -> Option<Value> {
-    let ToolKind::Function {
-        name,
-        description,
-        schema,
-        ..
-    } = &tool.kind
-    else {
-        let reason = match &tool.kind {
-            ToolKind::Custom { .. } => "gemini has no tools that take free text",
-            _ => "the tool is one of another provider's own",
-        };
-        losses.add(tool.rest.path(), reason);
-        return None;
-    };
     let mut object = Object::new();
-    object.insert("name".to_string(), json!(name));
-    put(&mut object, "description", description.clone());
-    let is_subset = tool.rest.blank(DIALECT, PARAMETERS).is_some();
-    if !is_subset {
-        let field = PARAMETERS_JSON.in_rest(&tool.rest);
-        put(&mut object, field, schema.clone());
+    match &tool.kind {
+        ToolKind::Function {
+            name,
+            description,
+            schema,
+            ..
+        } => {
+            object.insert("name".to_string(), json!(name));
+            put(&mut object, "description", description.clone());
+            let is_subset = tool.rest.blank(DIALECT, PARAMETERS).is_some();
+            if !is_subset {
+                let field = PARAMETERS_JSON.in_rest(&tool.rest);
+                put(&mut object, field, schema.clone());
+            }
+        }
+        ToolKind::Custom {
+            name,
+            description,
+            format,
+        } => {
+            let description = free_text::description(description.as_deref(), format.as_ref());
+            object.insert("name".to_string(), json!(name));
+            put(&mut object, "description", description);
+            put(
+                &mut object,
+                PARAMETERS_JSON.camel(),
+                Some(free_text::schema()),
+            );
+            free_text::lose_grammar(format.as_ref(), tool.rest.at("format"), losses);
+        }
+        ToolKind::Provider(_) => {
+            losses.add(
+                tool.rest.path(),
+                "the tool is one of another provider's own",
+            );
+            return None;
+        }
     }
     tool.rest.write(DIALECT, &mut object, losses);
     Some(Value::Object(object))

@@ -10,6 +10,7 @@ use super::{DIALECT, call_ids, seal};
 use crate::cache_mark;
 use crate::dialect::Dialect;
 use crate::fields::put;
+use crate::free_text;
 use crate::grammar::Object;
 use crate::hub::part::{
     Attachment, AttachmentKind, AttachmentSource, Part, PartKind, Thinking, ToolCall, ToolInput,
@@ -170,10 +171,7 @@ fn write_call(call: &ToolCall, rest: &Rest, losses: &mut LossList) -> Value {
     }
     let input = match (&call.input, call.style) {
         (ToolInput::Json(value), _) if is_home => value.clone(),
-        (input, ToolStyle::Custom) => {
-            losses.add(rest.path(), "gemini has no tools that take free text");
-            json!({"input": input.to_text()})
-        }
+        (input, ToolStyle::Custom) => free_text::wrapped(&input.to_text()),
         (input, ToolStyle::Function) => input.to_object().unwrap_or_else(|| {
             losses.add(rest.at("input"), "the function's input is no JSON object");
             json!({})

@@ -8,6 +8,7 @@ use crate::cache_mark;
 use crate::grammar::Object;
 use crate::hub::part::{Part, PartKind, ToolResult};
 use crate::loss::LossList;
+use crate::tool_answer;
 
 /// Writes the response to the function `name`, and the parts that stand beside it, since a former model takes words
 /// alone from functions.
@@ -28,10 +29,10 @@ pub(super) fn write_foreign(
     for part in &result.parts {
         match &part.kind {
             PartKind::Attachment(_) if is_former => {
-                losses.add(
-                    part.rest.path(),
-                    "moved beside the response: the model takes words alone from functions",
-                );
+                if beside.is_empty() {
+                    let heading = tool_answer::heading(name, part);
+                    beside.extend(write_parts::write_foreign(&heading, losses));
+                }
                 beside.extend(write_parts::write_foreign(part, losses));
             }
             PartKind::Text(_) => {

@@ -119,7 +119,7 @@ impl Writer {
             }
             PartKind::Thinking(_) => {
                 losses.add(
-                    part.rest.path(),
+                    part.rest.place("thought"),
                     "gemini takes no thoughts of another provider",
                 );
             }

@@ -165,6 +165,7 @@ fn read_id(fields: &mut Fields, field: &'static str) -> String {
 }
 
 fn read_thinking(fields: &mut Fields) -> PartKind {
+    fields.set_name("thought", "thinking");
     let text = fields.text("thinking");
     let opened = fields
         .text("signature")
@@ -179,6 +180,7 @@ fn read_thinking(fields: &mut Fields) -> PartKind {
 }
 
 fn read_redacted(fields: &mut Fields) -> PartKind {
+    fields.set_name("thought", "thinking");
     let data = fields.text("data").unwrap_or_default();
     let (data, origin) = signature::opened(data, DIALECT);
     PartKind::Thinking(Thinking {

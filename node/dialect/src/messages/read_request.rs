@@ -50,6 +50,7 @@ pub(super) fn read(body: Object) -> Result<HubRequest, ReadError> {
         ("user", "metadata.user_id"),
         ("stop", "stop_sequences"),
         ("effort", "output_config.effort"),
+        ("budget", "thinking.budget_tokens"),
         ("output", "output_config.format"),
         ("summary", "thinking.display"),
     ] {

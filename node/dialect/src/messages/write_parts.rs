@@ -221,7 +221,7 @@ fn write_thinking(
     let is_own = thinking.origin == DIALECT;
     if !is_own && !is_home && toward == Toward::Upstream {
         losses.add(
-            rest.path(),
+            rest.place("thought"),
             "messages takes no thoughts of another provider",
         );
         return None;

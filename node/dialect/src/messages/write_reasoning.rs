@@ -7,11 +7,9 @@ use crate::grammar::Object;
 use crate::hub::request::{HubRequest, Reasoning, ReasoningMode};
 use crate::loss::LossList;
 
-/// The tokens of an answer if the client sets no limit, which messages demands.
-///
-/// The most that every model behind the API may write, the first Claude 3 models included. A client that wants more
-/// says so.
-pub const MAX_TOKENS_DEFAULT: u64 = 4_096;
+/// The tokens of an answer, beside those of its thoughts, if the client sets no limit, which messages demands. A model
+/// that may not write as many is limited to what it may.
+const MAX_TOKENS_DEFAULT: u64 = 32_000;
 
 pub(super) fn write(request: &HubRequest, body: &mut Object, losses: &mut LossList) {
     if request.rest.is_from(DIALECT) {
@@ -20,12 +18,10 @@ pub(super) fn write(request: &HubRequest, body: &mut Object, losses: &mut LossLi
         return;
     }
     let budget = claude::write_thinking(request, DIALECT, body, losses).unwrap_or(0);
-    let unlimited = budget.saturating_add(MAX_TOKENS_DEFAULT);
-    put(
-        body,
-        "max_tokens",
-        Some(request.max_tokens.unwrap_or(unlimited)),
-    );
+    let most = claude::answer_tokens_max(request.model.as_deref());
+    let unlimited = most.min(budget.saturating_add(MAX_TOKENS_DEFAULT));
+    let max_tokens = request.max_tokens.unwrap_or(unlimited);
+    put(body, "max_tokens", Some(max_tokens));
 }
 
 fn write_home(reasoning: &Reasoning, body: &mut Object) {

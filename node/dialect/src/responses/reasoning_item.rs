@@ -25,6 +25,11 @@ pub(super) fn read(mut fields: Fields) -> Part {
     for field in ["type", "id", "status"] {
         fields.blank(field);
     }
+    let place = match fields.peek_text("encrypted_content") {
+        Some(_) => "encrypted_content",
+        None => "summary",
+    };
+    fields.set_name("thought", place);
     let opened = fields
         .text("encrypted_content")
         .map(|proof| signature::opened(proof, DIALECT));
@@ -94,7 +99,7 @@ pub(super) fn write_request(
     }
     if thinking.origin != DIALECT {
         losses.add(
-            rest.path(),
+            rest.place("thought"),
             "responses takes no thoughts of another provider",
         );
         return None;

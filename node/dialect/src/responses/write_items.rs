@@ -14,6 +14,7 @@ use crate::hub::request::{HubRequest, Role, Turn};
 use crate::ids;
 use crate::loss::LossList;
 use crate::rest::Rest;
+use crate::tool_answer;
 
 /// The most characters of a call's id, by the error message of OpenAI's API.
 const CALL_ID_MAX: usize = 64;
@@ -211,27 +212,16 @@ fn write_result(
         true => "custom_tool_call_output",
         false => "function_call_output",
     };
-    if result.is_error == Some(true) {
-        losses.add(
-            part.rest.at("is_error"),
-            "responses cannot say that a tool failed",
-        );
-    }
+    let parts = tool_answer::with_failure(result, &part.rest);
     let is_text = |part: &Part| part.text().is_some();
-    let output = if result.parts.iter().all(is_text) {
-        for part in &result.parts {
+    let output = if parts.iter().all(is_text) {
+        for part in parts.iter() {
             cache_mark::lose(part.cache.as_ref(), losses);
             part.rest.lose(losses);
         }
-        json!(
-            result
-                .parts
-                .iter()
-                .filter_map(Part::text)
-                .collect::<String>()
-        )
+        json!(parts.iter().filter_map(Part::text).collect::<String>())
     } else {
-        let parts = result.parts.iter();
+        let parts = parts.iter();
         parts
             .filter_map(|part| content::write(part, &Role::User, losses))
             .collect()

@@ -1,6 +1,6 @@
 //! Writes a request for a response.
 
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::read_request::{ENCRYPTED_THOUGHTS, LOGPROBS};
 use super::{DIALECT, tools, write_items};
@@ -9,6 +9,7 @@ use crate::fields::{inside, put};
 use crate::grammar::Object;
 use crate::hub::part::{Part, PartKind};
 use crate::hub::request::{HubRequest, OutputKind, ReasoningMode};
+use crate::ids;
 use crate::loss::LossList;
 use crate::reasoning::{NO_EFFORT, effort_of};
 
@@ -27,13 +28,15 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
     write_tools(request, &mut body, losses);
     put(&mut body, "max_output_tokens", max_tokens(request, losses));
     let sampling = &request.sampling;
-    let temperature = sampling.temperature.clone();
-    put(&mut body, "temperature", temperature.map(Value::Number));
-    put(
-        &mut body,
-        "top_p",
-        sampling.top_p.clone().map(Value::Number),
-    );
+    // Models that think refuse both fields, and 1 is what stands for either that is not there.
+    for (field, number) in [
+        ("temperature", &sampling.temperature),
+        ("top_p", &sampling.top_p),
+    ] {
+        let is_said = |number: &&Number| is_home || number.as_f64() != Some(1.0);
+        let number = number.as_ref().filter(is_said).cloned();
+        put(&mut body, field, number.map(Value::Number));
+    }
     if is_home {
         let frequency = sampling.frequency_penalty.clone().map(Value::Number);
         put(&mut body, "frequency_penalty", frequency);
@@ -49,8 +52,9 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
         body.insert("store".to_string(), json!(store));
     }
     write_text(request, &mut body, losses);
-    put(&mut body, "user", request.user.clone());
-    let identifier = request.safety_identifier.clone();
+    let user = |id: &String| ids::of_user(id, is_home);
+    put(&mut body, "user", request.user.as_ref().map(user));
+    let identifier = request.safety_identifier.as_ref().map(user);
     put(&mut body, "safety_identifier", identifier);
     put(&mut body, "metadata", request.metadata.clone());
     let key = request.prompt_cache_key.clone();
