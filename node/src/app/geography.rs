@@ -9,6 +9,7 @@ use grapevine_config::Config;
 use grapevine_config::address::Network;
 use grapevine_config::watch::LOOK_INTERVAL;
 use grapevine_console::admin::{Explain, ExplainQuery};
+use grapevine_core::dialect::Dialect;
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::residency::ClientOrigin;
 use grapevine_geo::{Location, Locator, client};
@@ -131,6 +132,7 @@ fn supposed(query: &ExplainQuery, location: ClientLocation) -> Result<Supposed, 
         let named = ModelName::new(name);
         named.map_err(|error| format!("model '{name}' {error}"))
     });
+    let dialect = query.dialect.as_deref().map(dialect).transpose()?;
     let prefer_region = query.prefer_region.as_deref().map(region).transpose()?;
     let allowed = query.allow_regions.iter().flat_map(|list| list.split(','));
     Ok(Supposed {
@@ -140,6 +142,19 @@ fn supposed(query: &ExplainQuery, location: ClientLocation) -> Result<Supposed, 
         session: query.session.clone(),
         prefer_region,
         allow_regions: allowed.map(region).collect::<Result<_, _>>()?,
+        dialect,
+    })
+}
+
+/// # Errors
+/// When there is no dialect of that name.
+fn dialect(name: &str) -> Result<Dialect, String> {
+    Dialect::from_name(name).ok_or_else(|| {
+        let known = Dialect::ALL.map(Dialect::name);
+        format!(
+            "dialect '{name}' is not known; there are: {}",
+            known.join(", ")
+        )
     })
 }
 

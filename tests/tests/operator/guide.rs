@@ -254,7 +254,7 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// Writes the certificates that the guide's configurations name.
+/// Writes the certificates and the secrets that the guide's configurations name.
 fn prepare(folder: &Path) {
     let run = |words: &[&str]| {
         let output = Command::new(grapevine())
@@ -266,6 +266,10 @@ fn prepare(folder: &Path) {
     run(&["ca", "init", "--out", ".", "--mesh", "production"]);
     for name in ["sgp-1", "api"] {
         run(&["ca", "issue", "--ca", ".", "--name", name, "--out", "."]);
+    }
+    std::fs::create_dir(folder.join("secrets")).expect("a writable folder");
+    for name in ["openai", "anthropic", "gemini", "entra"] {
+        std::fs::write(folder.join("secrets").join(name), "a-key\n").expect("a writable folder");
     }
 }
 

@@ -31,6 +31,8 @@ pub struct ExplainQuery {
     pub prefer_region: Option<String>,
     /// The regions that the client allows, separated by commas.
     pub allow_regions: Option<String>,
+    /// The client's dialect; none prefers no upstream for its own.
+    pub dialect: Option<String>,
 }
 
 pub(super) async fn explain(

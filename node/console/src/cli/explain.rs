@@ -49,6 +49,10 @@ pub struct ExplainArgs {
     /// The regions that the client allows, as in x-grapevine-allow-regions
     #[arg(long, value_name = "REGION,..")]
     pub allow_regions: Option<String>,
+    /// The client's dialect: chat, responses, messages, gemini or converse; without it, no upstream is preferred for
+    /// its own
+    #[arg(long, value_name = "DIALECT")]
+    pub dialect: Option<String>,
     /// Print the node's answer as JSON
     #[arg(long)]
     pub json: bool,
@@ -106,6 +110,8 @@ struct CandidatePart {
     region: String,
     upstream: String,
     reason: String,
+    dialect: Option<String>,
+    translated: Option<bool>,
     state: String,
     state_reason: Option<String>,
     tier: u64,
@@ -168,6 +174,7 @@ fn query<'a>(args: &'a ExplainArgs, client: &'a str) -> Vec<(&'static str, &'a s
         ("session", args.session.as_deref()),
         ("prefer_region", args.prefer_region.as_deref()),
         ("allow_regions", args.allow_regions.as_deref()),
+        ("dialect", args.dialect.as_deref()),
     ];
     let given = given
         .into_iter()
@@ -240,6 +247,7 @@ fn table(plan: &Explained) -> TextTable {
         ("node", Side::Left),
         ("region", Side::Left),
         ("upstream", Side::Left),
+        ("dialect", Side::Left),
         ("tier", Side::Right),
         ("state", Side::Left),
         ("in flight", Side::Right),
@@ -274,10 +282,15 @@ fn table(plan: &Explained) -> TextTable {
     table
 }
 
-fn cells(candidate: &CandidatePart, position: String, why: String) -> [String; 15] {
+fn cells(candidate: &CandidatePart, position: String, why: String) -> [String; 16] {
     let state = match &candidate.state_reason {
         Some(reason) => format!("{} ({reason})", candidate.state),
         None => candidate.state.clone(),
+    };
+    let dialect = match (candidate.dialect.as_deref(), candidate.translated) {
+        (None, _) => "-".to_owned(),
+        (Some(dialect), Some(true)) => format!("{} (translated)", printable(dialect)),
+        (Some(dialect), _) => printable(dialect),
     };
     let cost = candidate.cost_ms;
     // An estimate from distance is marked.
@@ -287,6 +300,7 @@ fn cells(candidate: &CandidatePart, position: String, why: String) -> [String; 1
         printable(&candidate.node),
         printable(&candidate.region),
         printable(&candidate.upstream),
+        dialect,
         candidate.tier.to_string(),
         printable(&state),
         format!("{}/{}", candidate.in_flight, candidate.in_flight_max),
@@ -328,13 +342,24 @@ mod tests {
 
     #[test]
     fn flags_are_the_question() {
-        let args = args(&["--key", "app", "--session", "s 1", "--admin", "x:1"]);
+        let more = [
+            "--key",
+            "app",
+            "--session",
+            "s 1",
+            "--admin",
+            "x:1",
+            "--dialect",
+            "messages",
+        ];
+        let args = args(&more);
         assert_eq!((args.node.as_str(), args.json), ("x:1", false));
         let expected = [
             ("client", "193.99.144.80"),
             ("model", "gpt-4o"),
             ("key", "app"),
             ("session", "s 1"),
+            ("dialect", "messages"),
         ];
         assert_eq!(query(&args, "193.99.144.80"), expected);
         assert!(Program::try_parse_from(["explain", "--client", "x", "--model", "m"]).is_err());
@@ -346,11 +371,11 @@ mod tests {
             "client": {"area": "DE", "location": {"lat": 51.2, "lon": 10.4}, "home_regions": ["eur"]},
             "residency": {"rules": "residency[0]", "regions": ["eur", "sgp"]},
             "choices": [
-              {"node": "eur-1", "region": "eur", "upstream": "primary", "reason": "mapped", "state": "healthy",
+              {"node": "eur-1", "region": "eur", "upstream": "primary", "reason": "mapped", "dialect": "messages", "translated": false, "state": "healthy",
                "tier": 1, "in_flight": 3, "in_flight_max": 64, "distance_km": 413.0, "ttft_measured": true,
                "cost_ms": {"rtt": 83.2, "ttft": 310.0, "load": 14.5, "staleness": 0.0, "breaks": 0.0, "total": 407.7}},
-              {"node": "sgp-1", "region": "sgp", "upstream": "primary", "reason": "fallback", "state": "healthy",
-               "tier": 1, "cost_ms": {"rtt": 160.0, "ttft": 300.0, "total": 460.0}},
+              {"node": "sgp-1", "region": "sgp", "upstream": "primary", "reason": "fallback", "dialect": "chat", "translated": true,
+               "state": "healthy", "tier": 1, "cost_ms": {"rtt": 160.0, "ttft": 300.0, "total": 460.0}},
               {"node": "eur-1", "region": "eur", "upstream": "primary", "reason": "fallback", "state": "healthy"}],
             "left_out": [
               {"node": "usa-1", "region": "usa", "upstream": "primary", "reason": "residency", "state": "ejected",
@@ -370,6 +395,10 @@ mod tests {
         assert_eq!(lines.len(), 5 + 4, "{text}");
         assert!(
             lines[6].starts_with("1  eur-1") && lines[6].ends_with("408  mapped"),
+            "{text}"
+        );
+        assert!(
+            lines[6].contains("primary   messages  ") && lines[7].contains("chat (translated)"),
             "{text}"
         );
         assert!(

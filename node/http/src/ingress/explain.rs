@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use grapevine_base::driver::DriverHandle;
 use grapevine_core::Instant;
+use grapevine_core::dialect::{Dialect, RequestDialect};
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::latency::RequestShape;
 use grapevine_core::residency::ClientOrigin;
@@ -36,6 +37,8 @@ pub struct Supposed {
     pub prefer_region: Option<RegionName>,
     /// The regions that the client allows; empty is all.
     pub allow_regions: Vec<RegionName>,
+    /// The client's dialect; `None` prefers no upstream for its own.
+    pub dialect: Option<Dialect>,
 }
 
 /// The supposed request's key is not configured.
@@ -96,7 +99,7 @@ impl Explainer {
         let ask = RouteQuery {
             model,
             shape: RequestShape::default(),
-            dialect: None,
+            dialect: supposed.dialect.map(translatable),
             strategy: settings.strategy,
             session: session.map(route::session),
             client_place: visitor.place,
@@ -113,6 +116,14 @@ impl Explainer {
             shown["error"]["status"] = problem.status.as_u16().into();
         }
         Ok(shown)
+    }
+}
+
+/// A request in `dialect` that can be translated, as one for a model's answer.
+const fn translatable(dialect: Dialect) -> RequestDialect {
+    RequestDialect {
+        dialect,
+        translates: true,
     }
 }
 
@@ -164,6 +175,7 @@ fn shown(
             "key": visitor.caller.key.as_deref(),
             "session": ask.session.is_some(),
             "prefer_region": ask.prefer_region.map(RegionName::as_str),
+            "dialect": ask.dialect.map(|asked| asked.dialect.name()),
             "allow_regions": names(ask.allow_regions),
         },
         "residency": visitor.residency(),
@@ -195,12 +207,16 @@ fn candidate(
         .filter(|_| upstream.standing.is_ready());
     let standing = of_model.unwrap_or(upstream.standing);
     let places = ask.client_place.zip(upstream.place);
+    // As the owner publishes it. Of a provider whose models differ in that, the owner decides by the model.
+    let asked_in = ask.dialect.and_then(|it| it.asked_in(upstream.dialects));
     json!({
         "node": upstream.node.as_str(),
         "region": upstream.region.as_str(),
         "upstream": upstream.name.as_str(),
         "hops": if upstream.way == Way::Local { 0 } else { 1 },
         "reason": reason,
+        "dialect": asked_in.map(Dialect::name),
+        "translated": asked_in.zip(ask.dialect).map(|(to, from)| to != from.dialect),
         "state": standing.as_str(),
         "state_reason": standing.reason().map(|reason| reason.as_str()),
         "usable": candidate.is_usable(now),

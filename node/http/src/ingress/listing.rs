@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use grapevine_core::dialect::{Dialect, DialectSet};
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::ModelName;
-use grapevine_core::view::{Routes, View};
+use grapevine_core::view::{Candidate, Routes, View};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -17,12 +18,12 @@ const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 
 /// The API whose list is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(super) enum ListShape {
     OpenAi,
     Anthropic,
 }
 
-impl Dialect {
+impl ListShape {
     /// Anthropic's clients always send the version of their API.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         if headers.contains_key("anthropic-version") {
@@ -41,18 +42,18 @@ pub(super) fn answer(
     view: &View,
     key: Option<&ClientKey>,
     path: &str,
-    dialect: Dialect,
+    shape: ListShape,
 ) -> Result<Value, Problem> {
     let name = path
         .strip_prefix("/v1/models/")
         .filter(|name| !name.is_empty());
     let Some(name) = name else {
-        return Ok(list(view, key, dialect));
+        return Ok(list(view, key, shape));
     };
     let model = model_of(name);
     let found = model
         .as_ref()
-        .and_then(|model| find(view, key, model, dialect));
+        .and_then(|model| find(view, key, model, shape));
     found.ok_or_else(|| match model {
         Some(_) if view.phase == Phase::Joining => Problem::joining(),
         Some(model) => Problem::unknown_model(Some(&model), &[]),
@@ -61,16 +62,16 @@ pub(super) fn answer(
 }
 
 /// The models of `view` that the holder of `key` may use, in the order of their names.
-fn list(view: &View, key: Option<&ClientKey>, dialect: Dialect) -> Value {
+fn list(view: &View, key: Option<&ClientKey>, shape: ListShape) -> Value {
     let models: Vec<Value> = view
         .models
         .iter()
         .filter(|(model, _)| is_shown(model, key))
-        .map(|(model, routes)| entry(model, routes, dialect))
+        .map(|(model, routes)| entry(model, routes, shape))
         .collect();
-    match dialect {
-        Dialect::OpenAi => json!({"object": "list", "data": models}),
-        Dialect::Anthropic => {
+    match shape {
+        ListShape::OpenAi => json!({"object": "list", "data": models}),
+        ListShape::Anthropic => {
             let id = |entry: Option<&Value>| entry.map(|entry| entry["id"].clone());
             json!({
                 "first_id": id(models.first()),
@@ -87,43 +88,57 @@ fn find(
     view: &View,
     key: Option<&ClientKey>,
     model: &ModelName,
-    dialect: Dialect,
+    shape: ListShape,
 ) -> Option<Value> {
     let routes = view.models.get(model)?;
-    is_shown(model, key).then(|| entry(model, routes, dialect))
+    is_shown(model, key).then(|| entry(model, routes, shape))
 }
 
 fn is_shown(model: &ModelName, key: Option<&ClientKey>) -> bool {
     !model.is_any() && key.is_none_or(|key| key.allows(model))
 }
 
-fn entry(model: &ModelName, routes: &Routes, dialect: Dialect) -> Value {
-    match dialect {
-        Dialect::OpenAi => json!({
+fn entry(model: &ModelName, routes: &Routes, shape: ListShape) -> Value {
+    match shape {
+        ListShape::OpenAi => json!({
             "id": model.as_str(),
             "object": "model",
             "created": CREATED,
             "owned_by": regions(routes),
+            "dialects": dialects(routes),
         }),
-        Dialect::Anthropic => json!({
+        ListShape::Anthropic => json!({
             "type": "model",
             "id": model.as_str(),
             "display_name": model.as_str(),
             "created_at": CREATED_AT,
+            "dialects": dialects(routes),
         }),
     }
 }
 
 /// The regions that serve a model, such as `jpn,sgp`.
 fn regions(routes: &Routes) -> String {
-    let candidates = routes
-        .tiers
-        .iter()
-        .flat_map(|tier| tier.usable.iter().chain(&tier.unusable));
-    let regions: BTreeSet<&str> = candidates
+    let regions: BTreeSet<&str> = candidates(routes)
         .map(|candidate| candidate.upstream.region.as_str())
         .collect();
     Vec::from_iter(regions).join(",")
+}
+
+/// The dialects that some upstream of a model reads; any other one is translated.
+fn dialects(routes: &Routes) -> Vec<&'static str> {
+    let each = candidates(routes).map(|candidate| candidate.upstream.dialects);
+    let all = each.fold(DialectSet::NONE, DialectSet::with);
+    all.iter().map(Dialect::name).collect()
+}
+
+/// Whoever serves a model, in whatever state.
+fn candidates(routes: &Routes) -> impl Iterator<Item = &Candidate> {
+    let each = routes.tiers.iter().flat_map(|tier| {
+        let others = tier.suspect.iter().chain(&tier.unusable);
+        tier.usable.iter().chain(others)
+    });
+    each.map(AsRef::as_ref)
 }
 
 /// A model's name from a path, `%` escapes resolved; `None` when it is not valid.

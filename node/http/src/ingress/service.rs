@@ -21,7 +21,7 @@ use super::background;
 use super::client_headers;
 use super::intake;
 use super::keys::{ClientKey, KeyError};
-use super::listing::{self, Dialect};
+use super::listing::{self, ListShape};
 use super::nearest;
 use super::own_path::own_path;
 use super::problem::Problem;
@@ -364,10 +364,10 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             return Err(Problem::method_not_allowed(Methods::GET));
         }
         let key = self.key(head)?;
-        let dialect = Dialect::of(&head.headers);
+        let shape = ListShape::of(&head.headers);
         let view = self.context.driver.view();
         let path = self.track.path().path();
-        listing::answer(&view, key.as_deref(), path, dialect)
+        listing::answer(&view, key.as_deref(), path, shape)
     }
 
     /// The nodes that the client should use.

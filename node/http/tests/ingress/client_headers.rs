@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_config::hash::KeyHash;
+use grapevine_core::dialect::DialectSet;
 use grapevine_core::forwarding::{ExtraPath, Forwarding, Methods};
 use grapevine_http::ingress::{ClientKey, Cors, Keys};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use grapevine_core::engine::Models;
@@ -19,6 +21,29 @@ async fn node_with(tweak: impl FnOnce(&mut Plan)) -> (Node, Scripted) {
     let mut plan = Plan::with(&[&upstream]);
     tweak(&mut plan);
     (plan.start().await, upstream)
+}
+
+#[tokio::test]
+async fn listed_models_have_the_dialects_of_whoever_serves_them() {
+    let mut plan = Plan::with(&[
+        &Scripted::start(vec![]).await,
+        &Scripted::start(vec![]).await,
+    ]);
+    plan.specs[0].dialects = DialectSet::MESSAGES;
+    plan.specs[1].dialects = DialectSet::CHAT.with(DialectSet::RESPONSES);
+    plan.specs[1].models = Models::Listed(vec![model("gpt-4o")]);
+    let node = plan.start().await;
+    let (messages, all) = (
+        json!(["messages"]),
+        json!(["chat", "responses", "messages"]),
+    );
+    for headers in ["", "anthropic-version: 2023-06-01\r\n"] {
+        let listed = node.ask("GET", "/v1/models", headers, "").await.json();
+        assert_eq!(listed["data"][0]["dialects"], messages, "{listed}");
+        assert_eq!(listed["data"][1]["dialects"], all, "{listed}");
+    }
+    let one = node.ask("GET", "/v1/models/claude", "", "").await.json();
+    assert_eq!(one["dialects"], messages);
 }
 
 #[tokio::test]

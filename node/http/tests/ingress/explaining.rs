@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use grapevine_config::hash::KeyHash;
 use grapevine_core::country::CountryCode;
+use grapevine_core::dialect::{Dialect, DialectSet};
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
 use grapevine_core::residency::{ClientOrigin, Residency, Rule, Unknown};
@@ -85,6 +86,50 @@ async fn dry_run_without_a_plan_is_the_error_with_all_candidates_left_out() {
     );
     assert_eq!(listed(&body["plan"], "left_out"), []);
     assert!(own.seen().is_empty());
+}
+
+/// (dialect, whether translated) of each candidate of the plan.
+fn dialects(plan: &Value) -> Vec<(Value, Value)> {
+    let all = plan["choices"].as_array().cloned().unwrap_or_default();
+    let each = all
+        .iter()
+        .map(|one| (one["dialect"].clone(), one["translated"].clone()));
+    each.collect()
+}
+
+#[tokio::test]
+async fn plan_names_the_dialect_in_which_each_candidate_is_asked() {
+    let mut plan = Plan::with(&[
+        &Scripted::start(vec![]).await,
+        &Scripted::start(vec![]).await,
+    ]);
+    plan.specs[0].dialects = DialectSet::MESSAGES;
+    plan.specs[1].dialects = DialectSet::CHAT;
+    let settings = Arc::new(ArcSwap::from_pointee(plan.settings.clone()));
+    let node = plan.start().await;
+    let pair = |dialect: &str, translated: bool| (dialect.into(), translated.into());
+    let as_chat = [pair("messages", true), pair("chat", false)];
+    let dry = node.ask("POST", CHAT, DRY_RUN, MODEL_BODY).await.json();
+    assert_eq!(dialects(&dry), as_chat, "{dry}");
+    assert_eq!(dry["client"]["dialect"], "chat");
+
+    let explainer = Explainer {
+        settings,
+        driver: node.driver.clone(),
+    };
+    let mut supposed = Supposed {
+        model: Some(model("gpt-4o")),
+        ..Supposed::default()
+    };
+    let mut explain = |dialect| {
+        supposed.dialect = dialect;
+        explainer.explain(&supposed).expect("no key is named")
+    };
+    let as_messages = [pair("messages", false), pair("chat", true)];
+    assert_eq!(dialects(&explain(Some(Dialect::Messages))), as_messages);
+    assert_eq!(dialects(&explain(Some(Dialect::Chat))), as_chat);
+    let unsaid = (Value::Null, Value::Null);
+    assert_eq!(dialects(&explain(None)), [unsaid.clone(), unsaid]);
 }
 
 #[tokio::test]
