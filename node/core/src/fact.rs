@@ -388,7 +388,7 @@ mod tests {
             in_flight_max: 256,
             tier: Tier::default(),
             weight: Weight::default(),
-            dialects: crate::dialect::DialectSet::ALL,
+            dialects: DialectSet::ALL,
             models_out: BTreeMap::new(),
             further: FurtherFigures::default(),
         }

@@ -10,6 +10,7 @@ use std::hint::black_box;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use grapevine_base::asked;
+use grapevine_core::dialect::RequestDialect;
 use grapevine_core::Instant;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::latency::RequestShape;
@@ -41,6 +42,7 @@ fn plans(candidates: usize, count: u32) -> anyhow::Result<()> {
     let model = mesh::model()?;
     let view = mesh::view(&model, candidates)?;
     let query = RouteQuery {
+            dialect: RequestDialect::of_path("/v1/chat/completions"),
         model: Some(&model),
         shape: RequestShape::default(),
         strategy: Strategy::Latency,

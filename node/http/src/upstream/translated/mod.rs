@@ -116,7 +116,7 @@ impl UpstreamClient {
         crossing: Crossing,
     ) -> Result<Answer, CallFailure> {
         let Crossing { client, upstream } = crossing;
-        let translation = Translation::new(client, upstream).ok_or(NotProvided::Path)?;
+        let translation = Translation::new(client, upstream);
         let model = target.rename(call.model.as_ref()).or(call.model.as_ref());
         let model = model.map(|model| model.as_str());
         let translated = translation.request_with(model, Some(call.stream), call.body.received());
@@ -182,12 +182,12 @@ fn not_said(lost: &Loss, crossing: Crossing) -> String {
 fn refused(client: Dialect, code: &str, message: &str) -> Answer {
     let mut error = ReportedError::new(ErrorKind::InvalidRequest, message, client);
     error.code = Some(Value::from(code));
-    let grammar = translate::grammar_of(client);
-    let body = grammar.map(|grammar| Value::Object(grammar.write_error(&error)).to_string());
+    let body = translate::grammar_of(client).write_error(&error);
+    let body = Value::Object(body).to_string();
     let mut answer = Answer {
         status: StatusCode::BAD_REQUEST,
         headers: HeaderMap::new(),
-        body: full(Bytes::from(body.unwrap_or_default())),
+        body: full(Bytes::from(body)),
         load: None,
     };
     written_anew(&mut answer.headers, "application/json");
