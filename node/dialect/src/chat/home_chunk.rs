@@ -201,7 +201,8 @@ fn extend_call(
         true => ("custom", "input"),
         false => ("function", "arguments"),
     };
-    if let Some(within) = inside(entry, outer) {
+    let is_said = rest.form(DIALECT, "function") != Some("absent");
+    if is_said && let Some(within) = inside(entry, outer) {
         if rest.form(DIALECT, "name") == Some("repeated") {
             within.insert("name".to_string(), json!(known.name));
         }

@@ -160,7 +160,10 @@ impl ChoiceState {
     ) -> Result<(), ReadError> {
         let number = value["index"].as_u64().unwrap_or(0);
         // A chunk may name the tool's id alone.
-        if value.is_object() && value["function"].is_null() && value["custom"].is_null() {
+        let is_bare = value["function"].is_null() && value["custom"].is_null();
+        let is_bare = is_bare && value.is_object();
+        let has_null = is_bare && value.get("function").is_some();
+        if is_bare {
             value["function"] = json!({});
         }
         let part = read_tool_call(value, path);
@@ -173,6 +176,13 @@ impl ChoiceState {
             return Err(ReadError::new(part.rest.path(), "a tool call"));
         };
         rest.set_form("piece", "yes");
+        if is_bare {
+            rest.remove_nested("function");
+            rest.set_form("function", "absent");
+        }
+        if has_null {
+            rest.set_blank("function", Value::Null);
+        }
         let known = self.calls.get(&number);
         let is_same = known
             .is_some_and(|known| call.id.is_empty() || known.id.is_empty() || known.id == call.id);

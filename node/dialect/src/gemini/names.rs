@@ -1,5 +1,7 @@
 //! The two spellings of a field: the one that came is the one that is written again.
 
+use serde_json::Value;
+
 use super::DIALECT;
 use crate::fields::Fields;
 use crate::rest::Rest;
@@ -53,9 +55,15 @@ pub(super) const TOP_P: SpelledName = name("topP", "top_p");
 
 impl SpelledName {
     /// How the field is spelled in an object that is being read, which its rest then remembers. Where both stand, the
-    /// other is a field that nobody knows.
+    /// other is a field that nobody knows. To be asked once, before the field is taken.
     pub(super) fn in_fields(self, fields: &mut Fields) -> &'static str {
-        if fields.peek(self.camel).is_none() && fields.peek(self.snake).is_some() {
+        let camel = fields.peek(self.camel);
+        let is_snake = match fields.peek(self.snake) {
+            None => false,
+            Some(Value::Null) => camel.is_none(),
+            Some(_) => camel.is_none_or(Value::is_null),
+        };
+        if is_snake {
             fields.set_name(self.camel, self.snake);
             self.snake
         } else {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::error::ReportedError;
 use super::request::{Role, Turn};
 use crate::dialect::Dialect;
 use crate::rest::Rest;
@@ -21,6 +22,8 @@ pub struct HubAnswer {
     pub service_tier: Option<String>,
     /// What it cost.
     pub usage: Option<TokenUsage>,
+    /// Why it failed: an upstream may say so in an answer, under a status of success.
+    pub failure: Option<Box<ReportedError>>,
     /// What else its dialect said.
     pub rest: Rest,
 }
@@ -103,6 +106,7 @@ impl HubAnswer {
             choices: Vec::new(),
             service_tier: None,
             usage: None,
+            failure: None,
             rest,
         }
     }
