@@ -81,6 +81,17 @@ pub(crate) fn as_function(call: &ToolCall) -> Cow<'_, ToolCall> {
     Cow::Owned(call)
 }
 
+/// The input of a call in another dialect, as one whose tools take JSON objects alone has it.
+pub(crate) fn json_input(call: &ToolCall, rest: &Rest, losses: &mut LossList) -> Value {
+    match call.style {
+        ToolStyle::Custom => wrapped(&call.input.to_text()),
+        ToolStyle::Function => call.input.to_object().unwrap_or_else(|| {
+            losses.add(rest.at("input"), "the tool's input is no JSON object");
+            json!({})
+        }),
+    }
+}
+
 // What a model writes instead of the function's arguments is taken as the text itself.
 fn unwrapped(input: &ToolInput) -> String {
     let text = input.to_object().and_then(|input| match &input[ARGUMENT] {
@@ -194,11 +205,7 @@ impl Restoring {
                 if let PartKind::ToolCall(call) = &mut part.kind
                     && is_free_text(call, &self.tools)
                 {
-                    let begun = match &call.input {
-                        // An empty object stands for an input that is still to come.
-                        ToolInput::Json(Value::Object(input)) if input.is_empty() => String::new(),
-                        input => input.to_text(),
-                    };
+                    let begun = call.input.begun_text();
                     let rest = Rest::new(part.rest.from(), part.rest.path());
                     self.calls.insert((*choice, *index), (begun, rest));
                     call.style = ToolStyle::Custom;

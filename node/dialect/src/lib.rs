@@ -11,7 +11,7 @@
 //! 4. [`grammar`]: what a dialect must be able to do. `chat`, `converse`, `gemini`, `messages` and `responses` do it,
 //!    each knowing the hub alone.
 //! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark`, `data_url`, `claude`,
-//!    `blocks`, `free_text` and `tool_answer`: what several dialects have in common.
+//!    `blocks`, `free_text`, `tool_answer` and `unsayable`: what several dialects have in common.
 //! 6. [`translate`]: bodies from one dialect to another; [`stream`]: streams, cut anywhere; [`framing`]: how their
 //!    events become bytes, as server-sent events or in an [`event_stream`]; [`chunk`]: messages in such a stream.
 //!
@@ -50,6 +50,7 @@ mod sse;
 pub mod stream;
 mod tool_answer;
 pub mod translate;
+mod unsayable;
 
 pub use dialect::Dialect;
 pub use error::TranslateError;

@@ -89,7 +89,7 @@ impl Writer {
             | StreamEvent::Stop { choice, .. } => {
                 losses.add(format!("choices[{choice}]"), "Converse gives one answer");
             }
-            StreamEvent::Usage(usage) => self.use_up(*usage),
+            StreamEvent::Usage(usage) => usage.add_to(&mut self.usage),
             StreamEvent::Logprobs { .. } => {
                 losses.add("logprobs", "Converse has no log probabilities");
             }
@@ -115,7 +115,7 @@ impl Writer {
         self.tier = tier.map(ToString::to_string);
         answer.rest.lose(losses);
         if let Some(usage) = answer.usage {
-            self.use_up(usage);
+            usage.add_to(&mut self.usage);
         }
     }
 
@@ -167,13 +167,6 @@ impl Writer {
         change(&mut self.blocks, &mut events);
         for event in events {
             write_block(event, out);
-        }
-    }
-
-    fn use_up(&mut self, later: TokenUsage) {
-        match &mut self.usage {
-            Some(usage) => usage.update(later),
-            None => self.usage = Some(later),
         }
     }
 

@@ -155,8 +155,15 @@ impl TokenUsage {
         }
     }
 
-    /// Takes over what a later report of the same answer says.
-    pub fn update(&mut self, later: Self) {
+    /// Adds a later report of the same answer to what is known: what it says replaces what was said before.
+    pub fn add_to(self, known: &mut Option<Self>) {
+        match known {
+            Some(usage) => usage.update(self),
+            None => *known = Some(self),
+        }
+    }
+
+    fn update(&mut self, later: Self) {
         self.input = later.input.or(self.input);
         self.cache_read = later.cache_read.or(self.cache_read);
         self.cache_write = later.cache_write.or(self.cache_write);

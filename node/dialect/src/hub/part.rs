@@ -126,6 +126,14 @@ impl ToolInput {
         }
     }
 
+    /// The text of an input whose pieces are still to come: an empty object stands for nothing so far.
+    pub fn begun_text(&self) -> String {
+        match self {
+            Self::Json(Value::Object(object)) if object.is_empty() => String::new(),
+            input => input.to_text(),
+        }
+    }
+
     /// The input as a JSON object; no text at all is an empty one. Nothing if it is no object.
     pub fn to_object(&self) -> Option<Value> {
         match self {

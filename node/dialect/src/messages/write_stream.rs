@@ -90,7 +90,7 @@ impl Writer {
             | StreamEvent::Stop { choice, .. } => {
                 losses.add(format!("choices[{choice}]"), "messages gives one answer");
             }
-            StreamEvent::Usage(usage) => self.use_up(*usage),
+            StreamEvent::Usage(usage) => usage.add_to(&mut self.usage),
             StreamEvent::Logprobs { .. } => {
                 losses.add("logprobs", "messages has no log probabilities");
             }
@@ -118,7 +118,7 @@ impl Writer {
         event.insert("message".to_string(), Value::Object(message));
         out.push(ServerEvent::typed(event));
         if let Some(usage) = answer.usage {
-            self.use_up(usage);
+            usage.add_to(&mut self.usage);
         }
     }
 
@@ -163,13 +163,6 @@ impl Writer {
         let mut events = Vec::new();
         change(&mut self.blocks, &mut events);
         out.extend(events.into_iter().map(block_event::write));
-    }
-
-    fn use_up(&mut self, later: TokenUsage) {
-        match &mut self.usage {
-            Some(usage) => usage.update(later),
-            None => self.usage = Some(later),
-        }
     }
 
     fn end(&mut self, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
