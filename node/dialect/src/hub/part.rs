@@ -190,6 +190,11 @@ impl Thinking {
 }
 
 impl Part {
+    /// Whether the model says in it that it refuses.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self.kind, PartKind::Refusal(_))
+    }
+
     /// A part without cache mark.
     pub const fn new(kind: PartKind, rest: Rest) -> Self {
         let cache = None;

@@ -81,7 +81,7 @@ impl Output {
         }
         let state = match &part.kind {
             PartKind::Text(_) | PartKind::Refusal(_) => PartState::Words {
-                is_refusal: matches!(part.kind, PartKind::Refusal(_)),
+                is_refusal: part.is_refusal(),
                 text: String::new(),
                 place: None,
             },
