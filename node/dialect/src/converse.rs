@@ -34,13 +34,6 @@ use crate::loss::LossList;
 
 const DIALECT: Dialect = Dialect::Converse;
 
-/// Whether a block goes to an upstream or to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Toward {
-    Upstream,
-    Client,
-}
-
 /// The grammar of Converse.
 pub(crate) struct Converse;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::turns::THOUGHT_SIGNATURE;
+use super::thoughts::THOUGHT_SIGNATURE;
 use super::{DIALECT, answer, error, parts, usage};
 use crate::fields::inside;
 use crate::grammar::{Object, ServerEvent};

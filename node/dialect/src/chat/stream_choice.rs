@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::DIALECT;
 use super::parts::read_tool_call;
-use super::turns::read_thoughts;
+use super::{DIALECT, thoughts};
 use crate::fields::{Fields, ReadError, element};
 use crate::hub::part::{Part, PartKind, ToolCall};
 use crate::hub::stream::{PartDelta, StreamEvent};
@@ -40,7 +39,7 @@ impl ChoiceState {
         events: &mut Vec<StreamEvent>,
     ) -> Result<(), ReadError> {
         delta.blank("role");
-        for part in read_thoughts(delta) {
+        for part in thoughts::read(delta) {
             self.read_thought(choice, part, events)?;
         }
         for field in ["content", "refusal"] {

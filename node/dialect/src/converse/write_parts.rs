@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::attachments::AttachmentWriter;
-use super::{DIALECT, Toward, cache_point, thoughts};
+use super::{DIALECT, cache_point, thoughts};
 use crate::fields::put;
 use crate::free_text;
-use crate::grammar::Object;
+use crate::grammar::{Object, Toward};
 use crate::hub::part::{
     Attachment, AttachmentSource, CacheMark, Part, PartKind, ToolCall, ToolInput, ToolResult,
 };

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::read_parts::read_content;
-use super::write_parts::{Toward, write, write_content};
+use super::write_parts::{write, write_content};
 use super::{DIALECT, usage};
 use crate::fields::{Fields, ReadError, inside, put};
-use crate::grammar::Object;
+use crate::grammar::{Object, Toward};
 use crate::hub::answer::{AnswerChoice, HubAnswer, Stop, StopReason};
 use crate::hub::part::{Part, PartKind};
 use crate::ids;

@@ -6,7 +6,7 @@ use super::DIALECT;
 use crate::cache_mark;
 use crate::fields::put;
 use crate::free_text;
-use crate::grammar::Object;
+use crate::grammar::{Object, Toward};
 use crate::hub::part::{
     Attachment, AttachmentKind, AttachmentSource, Part, PartKind, Thinking, ToolCall, ToolInput,
     ToolResult,
@@ -15,13 +15,6 @@ use crate::ids;
 use crate::loss::LossList;
 use crate::rest::Rest;
 use crate::signature;
-
-/// Whether a block goes to an upstream or to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Toward {
-    Upstream,
-    Client,
-}
 
 /// Writes one block; nothing if there is nothing to say, or messages cannot say it.
 pub(super) fn write(part: &Part, toward: Toward, losses: &mut LossList) -> Option<Value> {

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::write_parts::{Toward, write_content};
+use super::write_parts::write_content;
 use super::{DIALECT, tools, write_reasoning, write_turns};
 use crate::cache_mark;
 use crate::fields::{inside, put};
-use crate::grammar::Object;
+use crate::grammar::{Object, Toward};
 use crate::hub::request::{HubRequest, OutputFormat, OutputKind};
 use crate::loss::LossList;
 use crate::unsayable::{self, RequestField};

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::write_parts::{self, Toward};
-use super::{DIALECT, answer, block_event, error, home_event, usage};
+use super::{DIALECT, answer, block_event, error, home_event, usage, write_parts};
 use crate::block_stream::{BlockDialect, BlockEnding, StreamLacks};
 use crate::blocks::BlockEvent;
 use crate::dialect::Dialect;
 use crate::fields::{inside, put};
-use crate::grammar::{Object, ServerEvent};
+use crate::grammar::{Object, ServerEvent, Toward};
 use crate::hub::answer::HubAnswer;
 use crate::hub::error::ReportedError;
 use crate::hub::part::Part;

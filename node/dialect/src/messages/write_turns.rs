@@ -7,8 +7,8 @@
 use serde_json::{Value, json};
 
 use super::DIALECT;
-use super::write_parts::{self, Toward, write_content};
-use crate::grammar::Object;
+use super::write_parts::{self, write_content};
+use crate::grammar::{Object, Toward};
 use crate::hub::part::{Part, PartKind};
 use crate::hub::request::{HubRequest, Role, Turn};
 use crate::loss::LossList;
