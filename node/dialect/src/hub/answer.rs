@@ -155,6 +155,12 @@ impl TokenUsage {
         }
     }
 
+    /// The tokens of the input that came from a cache or went into one.
+    pub fn cached(&self) -> u64 {
+        let read = self.cache_read.unwrap_or(0);
+        read.saturating_add(self.cache_write.unwrap_or(0))
+    }
+
     /// Adds a later report of the same answer to what is known: what it says replaces what was said before.
     pub fn add_to(self, known: &mut Option<Self>) {
         match known {
