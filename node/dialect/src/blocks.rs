@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::dialect::Dialect;
 use crate::free_text;
-use crate::hub::part::{Part, PartKind, ToolInput, ToolStyle};
+use crate::hub::part::{Part, PartKind, ToolStyle};
 use crate::hub::stream::PartDelta;
 use crate::ids;
 use crate::json_end::JsonEnd;
@@ -131,10 +131,7 @@ impl Blocks {
             }
             PartKind::ToolCall(call) => {
                 let is_custom = call.style == ToolStyle::Custom;
-                let pending = match &call.input {
-                    ToolInput::Json(Value::Object(object)) if object.is_empty() => String::new(),
-                    input => input.to_text(),
-                };
+                let pending = call.input.begun_text();
                 let content = Content::Call {
                     id: call.id.clone(),
                     name: call.name.clone(),

@@ -11,6 +11,7 @@ mod read_request;
 mod read_stream;
 mod stream_choice;
 mod stream_thought;
+mod thoughts;
 mod tools;
 mod turns;
 mod usage;

@@ -23,6 +23,7 @@ mod write_request;
 mod write_stream;
 mod write_turns;
 
+use crate::block_stream::BlockWriter;
 use crate::dialect::Dialect;
 use crate::fields::ReadError;
 use crate::grammar::{AnswerTerms, Grammar, Object, StreamReader, StreamWriter};
@@ -32,13 +33,6 @@ use crate::hub::request::HubRequest;
 use crate::loss::LossList;
 
 const DIALECT: Dialect = Dialect::Converse;
-
-/// Whether a block goes to an upstream or to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Toward {
-    Upstream,
-    Client,
-}
 
 /// The grammar of Converse.
 pub(crate) struct Converse;
@@ -91,6 +85,6 @@ impl Grammar for Converse {
     }
 
     fn stream_writer(&self, _terms: &AnswerTerms) -> Box<dyn StreamWriter> {
-        Box::new(write_stream::Writer::new())
+        Box::new(BlockWriter::new(write_stream::ConverseEvents::new()))
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::event_stream::FrameError;
 use crate::fields::ReadError;
+use crate::hub::error::ReportedError;
 
 /// Why a body is not translated.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TranslateError {
     /// The body is no JSON object.
     #[error("the body is no JSON object")]
@@ -12,6 +13,10 @@ pub enum TranslateError {
     /// The body is none of its dialect.
     #[error(transparent)]
     Unreadable(#[from] ReadError),
+    /// The body reports an error under a status of success. [`Translation::reported`](crate::Translation::reported) says
+    /// it in the client's dialect.
+    #[error("the upstream reports an error in place of an answer: {}", .0.message)]
+    Reported(Box<ReportedError>),
     /// An event of a stream is larger than [`EVENT_BYTES_MAX`](crate::stream::EVENT_BYTES_MAX).
     #[error("an event of the stream is too large")]
     EventTooLarge,

@@ -206,6 +206,13 @@ impl Fields {
         self.rest
     }
 
+    /// The object without what was taken, with what says nothing.
+    pub fn into_object(self) -> Map<String, Value> {
+        let mut object = self.map;
+        object.extend(self.rest.blanks);
+        object
+    }
+
     fn take_if(&mut self, field: &str, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
         let value = self.map.get(field)?;
         if wanted(value) {

@@ -81,6 +81,17 @@ pub(crate) fn as_function(call: &ToolCall) -> Cow<'_, ToolCall> {
     Cow::Owned(call)
 }
 
+/// The input of a call in another dialect, as one whose tools take JSON objects alone has it.
+pub(crate) fn json_input(call: &ToolCall, rest: &Rest, losses: &mut LossList) -> Value {
+    match call.style {
+        ToolStyle::Custom => wrapped(&call.input.to_text()),
+        ToolStyle::Function => call.input.to_object().unwrap_or_else(|| {
+            losses.add(rest.at("input"), "the tool's input is no JSON object");
+            json!({})
+        }),
+    }
+}
+
 // What a model writes instead of the function's arguments is taken as the text itself.
 fn unwrapped(input: &ToolInput) -> String {
     let text = input.to_object().and_then(|input| match &input[ARGUMENT] {
@@ -118,6 +129,7 @@ pub(crate) fn restoring(
     Box::new(Restoring {
         writer,
         tools: tools.clone(),
+        unnamed: BTreeMap::new(),
         calls: BTreeMap::new(),
     })
 }
@@ -125,15 +137,20 @@ pub(crate) fn restoring(
 struct Restoring {
     writer: Box<dyn StreamWriter>,
     tools: BTreeSet<String>,
-    /// What has come of the arguments, by choice and part.
-    calls: BTreeMap<(u64, usize), (String, Rest)>,
+    /// The calls whose tool is not known yet, each with what has come of it.
+    unnamed: BTreeMap<PartKey, Vec<StreamEvent>>,
+    /// What has come of the arguments.
+    calls: BTreeMap<PartKey, (String, Rest)>,
 }
+
+/// The number of a choice, and that of a part in it.
+type PartKey = (u64, usize);
 
 impl StreamWriter for Restoring {
     fn write(&mut self, mut frame: StreamFrame, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
         let mut events = Vec::with_capacity(frame.events.len());
         for event in frame.events {
-            self.pass(event, &mut events);
+            self.read(event, &mut events);
         }
         frame.events = events;
         self.writer.write(frame, out, losses);
@@ -141,6 +158,43 @@ impl StreamWriter for Restoring {
 }
 
 impl Restoring {
+    // A call is passed on when its tool is known, or nothing more can come of it.
+    fn read(&mut self, event: StreamEvent, events: &mut Vec<StreamEvent>) {
+        if let Some((key, call)) = begun_call(&event)
+            && call.name.is_empty()
+        {
+            self.unnamed.insert(key, vec![event]);
+            return;
+        }
+        match &event {
+            StreamEvent::PartDelta {
+                choice,
+                index,
+                delta,
+                ..
+            } => {
+                let key = (*choice, *index);
+                if let Some(held) = self.unnamed.get_mut(&key) {
+                    match delta {
+                        PartDelta::ToolName(name) if !name.is_empty() => {
+                            name_call(held, name);
+                            self.release_unnamed(key, events);
+                        }
+                        _ => held.push(event),
+                    }
+                    return;
+                }
+            }
+            StreamEvent::PartStop { choice, index } => {
+                self.release_unnamed((*choice, *index), events);
+            }
+            StreamEvent::Stop { choice, .. } => self.release_all(Some(*choice), events),
+            StreamEvent::End => self.release_all(None, events),
+            _ => {}
+        }
+        self.pass(event, events);
+    }
+
     fn pass(&mut self, mut event: StreamEvent, events: &mut Vec<StreamEvent>) {
         match &mut event {
             StreamEvent::PartStart {
@@ -151,11 +205,7 @@ impl Restoring {
                 if let PartKind::ToolCall(call) = &mut part.kind
                     && is_free_text(call, &self.tools)
                 {
-                    let begun = match &call.input {
-                        // An empty object stands for an input that is still to come.
-                        ToolInput::Json(Value::Object(input)) if input.is_empty() => String::new(),
-                        input => input.to_text(),
-                    };
+                    let begun = call.input.begun_text();
                     let rest = Rest::new(part.rest.from(), part.rest.path());
                     self.calls.insert((*choice, *index), (begun, rest));
                     call.style = ToolStyle::Custom;
@@ -173,35 +223,64 @@ impl Restoring {
                     return;
                 }
             }
-            StreamEvent::PartStop { choice, index } => self.release(*choice, *index, events),
-            StreamEvent::Stop { choice, .. } => {
-                let held = self.calls.range((*choice, 0)..=(*choice, usize::MAX));
-                let held: Vec<(u64, usize)> = held.map(|(call, _)| *call).collect();
-                for (choice, index) in held {
-                    self.release(choice, index, events);
-                }
-            }
-            StreamEvent::End => {
-                let held: Vec<(u64, usize)> = self.calls.keys().copied().collect();
-                for (choice, index) in held {
-                    self.release(choice, index, events);
-                }
-            }
+            StreamEvent::PartStop { choice, index } => self.release((*choice, *index), events),
             _ => {}
         }
         events.push(event);
     }
 
-    fn release(&mut self, choice: u64, index: usize, events: &mut Vec<StreamEvent>) {
-        let Some((input, rest)) = self.calls.remove(&(choice, index)) else {
+    // What is held of one choice, or of all of them.
+    fn release_all(&mut self, choice: Option<u64>, events: &mut Vec<StreamEvent>) {
+        let is_ending = |key: &&PartKey| choice.is_none_or(|choice| key.0 == choice);
+        let unnamed: Vec<PartKey> = self.unnamed.keys().filter(is_ending).copied().collect();
+        for key in unnamed {
+            self.release_unnamed(key, events);
+        }
+        let held: Vec<PartKey> = self.calls.keys().filter(is_ending).copied().collect();
+        for key in held {
+            self.release(key, events);
+        }
+    }
+
+    fn release_unnamed(&mut self, key: PartKey, events: &mut Vec<StreamEvent>) {
+        for event in self.unnamed.remove(&key).into_iter().flatten() {
+            self.pass(event, events);
+        }
+    }
+
+    fn release(&mut self, key: PartKey, events: &mut Vec<StreamEvent>) {
+        let Some((input, rest)) = self.calls.remove(&key) else {
             return;
         };
-        let text = unwrapped(&ToolInput::Text(input));
+        let (choice, index) = key;
+        let delta = PartDelta::ToolInput(unwrapped(&ToolInput::Text(input)));
         events.push(StreamEvent::PartDelta {
             choice,
             index,
-            delta: PartDelta::ToolInput(text),
+            delta,
             rest,
         });
+    }
+}
+
+fn begun_call(event: &StreamEvent) -> Option<(PartKey, &ToolCall)> {
+    match event {
+        StreamEvent::PartStart {
+            choice,
+            index,
+            part,
+        } => match &part.kind {
+            PartKind::ToolCall(call) => Some(((*choice, *index), call)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn name_call(held: &mut [StreamEvent], name: &str) {
+    if let Some(StreamEvent::PartStart { part, .. }) = held.first_mut()
+        && let PartKind::ToolCall(call) = &mut part.kind
+    {
+        call.name = name.to_string();
     }
 }

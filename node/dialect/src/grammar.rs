@@ -72,6 +72,15 @@ pub trait Grammar: Sync {
     fn stream_writer(&self, terms: &AnswerTerms) -> Box<dyn StreamWriter>;
 }
 
+/// Whether something is written for an upstream or for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Toward {
+    /// An upstream, which refuses what it does not take.
+    Upstream,
+    /// A client, which may send it back.
+    Client,
+}
+
 /// What the client's request settles about the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerTerms {

@@ -10,8 +10,9 @@
 //! 3. [`hub`]: requests, turns and parts, answers, streams, errors; [`hub::fold`] puts a stream together.
 //! 4. [`grammar`]: what a dialect must be able to do. `chat`, `converse`, `gemini`, `messages` and `responses` do it,
 //!    each knowing the hub alone.
-//! 5. [`reasoning`]: the table between efforts and budgets; `ids`, `signature`, `cache_mark`, `data_url`, `claude`,
-//!    `blocks`, `free_text` and `tool_answer`: what several dialects have in common.
+//! 5. What several dialects have in common: [`reasoning`], the table between efforts and budgets; `ids`, `signature`,
+//!    `cache_mark`, `data_url`; `sides`, `tool_answer`, `free_text` and `unsayable` for requests; `claude` for its
+//!    models; `blocks` and `block_stream` for streams.
 //! 6. [`translate`]: bodies from one dialect to another; [`stream`]: streams, cut anywhere; [`framing`]: how their
 //!    events become bytes, as server-sent events or in an [`event_stream`]; [`chunk`]: messages in such a stream.
 //!
@@ -22,6 +23,7 @@
 //!
 //! Invariant: no bytes panic it. Invariant: a stream that its upstream cut is not given an end.
 
+mod block_stream;
 mod blocks;
 mod cache_mark;
 mod chat;
@@ -45,11 +47,13 @@ mod messages;
 pub mod reasoning;
 mod responses;
 pub mod rest;
+mod sides;
 mod signature;
 mod sse;
 pub mod stream;
 mod tool_answer;
 pub mod translate;
+mod unsayable;
 
 pub use dialect::Dialect;
 pub use error::TranslateError;

@@ -15,6 +15,7 @@ mod write_request;
 mod write_stream;
 mod write_turns;
 
+use crate::block_stream::BlockWriter;
 use crate::dialect::Dialect;
 use crate::fields::ReadError;
 use crate::grammar::{AnswerTerms, Grammar, Object, StreamReader, StreamWriter};
@@ -63,6 +64,6 @@ impl Grammar for Messages {
     }
 
     fn stream_writer(&self, _terms: &AnswerTerms) -> Box<dyn StreamWriter> {
-        Box::new(write_stream::Writer::new())
+        Box::new(BlockWriter::new(write_stream::MessageEvents))
     }
 }

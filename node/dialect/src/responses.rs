@@ -14,6 +14,7 @@ mod open_call;
 mod open_item;
 mod open_thought;
 mod open_words;
+mod piece;
 mod read_event;
 mod read_items;
 mod read_request;

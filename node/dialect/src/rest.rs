@@ -116,6 +116,10 @@ impl Rest {
         self.nested.insert(key, rest);
     }
 
+    pub(crate) fn remove_nested(&mut self, key: &str) {
+        self.nested.remove(key);
+    }
+
     /// Whether nothing is kept.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()

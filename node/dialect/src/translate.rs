@@ -15,6 +15,9 @@ use crate::messages::Messages;
 use crate::responses::Responses;
 use crate::stream::StreamTranslator;
 
+/// The status of an answer, as the readers of errors are told it.
+const SUCCESS: u16 = 200;
+
 /// Between a client of one dialect and an upstream of another.
 #[derive(Clone, Copy)]
 pub struct Translation {
@@ -39,7 +42,7 @@ pub struct Translated {
 /// An error in the other dialect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TranslatedError {
-    /// The upstream's status.
+    /// The upstream's status, or the one that the error stands for if that is one of success.
     pub status: u16,
     /// The kind of error that the client finds in a header, in dialects where that is so: for Converse
     /// `x-amzn-errortype`.
@@ -119,10 +122,22 @@ impl Translation {
     ///
     /// # Errors
     ///
-    /// If it is no answer of the upstream's dialect.
+    /// If it is no answer of the upstream's dialect, or an error.
     pub fn response(&self, body: &[u8], terms: &AnswerTerms) -> Result<Translated, TranslateError> {
-        let mut answer = self.upstream.read_answer(object(body)?)?;
+        let mut answer = self
+            .upstream
+            .read_answer(object(body)?)
+            .map_err(|problem| {
+                let reported = object(body).ok();
+                let reported = reported.and_then(|body| self.upstream.read_error(SUCCESS, body));
+                reported.map_or(TranslateError::Unreadable(problem), |error| {
+                    TranslateError::Reported(Box::new(error))
+                })
+            })?;
         if self.from != self.to {
+            if let Some(failure) = answer.failure {
+                return Err(TranslateError::Reported(failure));
+            }
             terms.complete(&mut answer);
         }
         free_text::restore(&mut answer, &terms.free_text_tools);
@@ -147,6 +162,16 @@ impl Translation {
         let read = object(body).ok().or_else(|| name.map(|_| Object::new()));
         let read = read.and_then(|body| self.upstream.read_named_error(status, name, body));
         let error = read.unwrap_or_else(|| ReportedError::of_status(status, self.to));
+        self.write_error(status, error)
+    }
+
+    /// Writes an error for the client that the upstream reported under a status of success, with the status that its
+    /// kind stands for.
+    pub fn reported(&self, error: ReportedError) -> TranslatedError {
+        self.write_error(error.kind.status(), error)
+    }
+
+    fn write_error(&self, status: u16, error: ReportedError) -> TranslatedError {
         let mut written = error.clone();
         if written.message.is_empty() {
             written.message = ReportedError::of_status(status, self.to).message;

@@ -7,7 +7,7 @@
 
 use grapevine_dialect::grammar::AnswerTerms;
 use grapevine_dialect::hub::error::ErrorKind;
-use grapevine_dialect::{Dialect, Translation};
+use grapevine_dialect::{Dialect, TranslateError, Translation};
 use serde_json::{Value, json};
 
 /// An answer of `upstream` as a client of `client` gets it, and the paths of what is lost.
@@ -300,4 +300,18 @@ fn stop_of_an_answer_that_calls_tools_is_a_tool_call() {
     let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
     let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
     assert_eq!(to_messages(message, "stop").0["stop_reason"], "tool_use");
+}
+
+#[test]
+fn error_under_a_status_of_success_is_the_upstreams() {
+    let body = br#"{"error": {"code": 429, "message": "slow down"}, "user_id": "u"}"#;
+    let translation = Translation::new(Dialect::Messages, Dialect::Chat);
+    let refused = translation.response(body, &AnswerTerms::default());
+    let TranslateError::Reported(error) = refused.unwrap_err() else {
+        panic!("the error is not the upstream's");
+    };
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (ErrorKind::RateLimit, "slow down")
+    );
 }

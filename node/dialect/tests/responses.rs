@@ -9,7 +9,7 @@ use grapevine_dialect::Dialect::{Chat, Messages, Responses};
 use grapevine_dialect::grammar::AnswerTerms;
 use grapevine_dialect::hub::error::ErrorKind;
 use grapevine_dialect::stream::Completeness;
-use grapevine_dialect::{Dialect, Translation};
+use grapevine_dialect::{Dialect, TranslateError, Translation};
 use serde_json::{Value, json};
 
 /// The body that a request becomes, the paths of what is lost, and what is settled about the answer.
@@ -554,4 +554,72 @@ fn errors_keep_their_kind_and_come_back_as_they_were() {
     let written = elsewhere.error(529, messages.to_string().as_bytes());
     let written: Value = serde_json::from_slice(&written.body).unwrap();
     assert_eq!(written["error"]["code"], "server_is_overloaded");
+}
+
+#[test]
+fn failed_response_under_a_status_of_success_is_an_error() {
+    let error = json!({"code": "rate_limit_exceeded", "message": "slow down"});
+    let body = json!({"id": "r", "status": "failed", "error": error, "output": []});
+    let body = body.to_string();
+    let translation = Translation::new(Messages, Responses);
+    let refused = translation.response(body.as_bytes(), &AnswerTerms::default());
+    let TranslateError::Reported(error) = refused.unwrap_err() else {
+        panic!("the error is not the upstream's");
+    };
+    let written = translation.reported(*error);
+    assert_eq!(
+        (written.status, written.error.kind),
+        (429, ErrorKind::RateLimit)
+    );
+    let written: Value = serde_json::from_slice(&written.body).unwrap();
+    assert_eq!(
+        written["error"],
+        json!({"type": "rate_limit_error", "message": "slow down"})
+    );
+    let home = Translation::new(Responses, Responses);
+    let home = home
+        .response(body.as_bytes(), &AnswerTerms::default())
+        .unwrap();
+    assert_eq!(String::from_utf8(home.body).unwrap(), body);
+}
+
+#[test]
+fn call_that_is_named_at_its_end_has_its_name() {
+    let item = |name: &str, input: &str| json!({"type": "function_call", "id": "fc", "call_id": "a", "name": name, "arguments": input});
+    let events = [
+        json!({"type": "response.created", "response": {"id": "r", "status": "in_progress", "output": []}}),
+        json!({"type": "response.output_item.added", "output_index": 0, "item": item("", "")}),
+        json!({"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "{}"}),
+        json!({"type": "response.output_item.done", "output_index": 0, "item": item("f", "{}")}),
+        json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [item("f", "{}")]}}),
+    ];
+    let (events, ending) = stream(Responses, Messages, &events, &AnswerTerms::default());
+    assert_eq!(ending, Completeness::Complete);
+    let block = json!({"type": "tool_use", "id": "a", "name": "f", "input": {}});
+    let mut blocks = events.iter().map(|event| &event["content_block"]);
+    assert!(blocks.any(|begun| *begun == block));
+}
+
+#[test]
+fn call_of_chat_that_is_named_late_begins_with_its_name() {
+    let piece = |entry: Value| chunk(json!({"tool_calls": [entry]}), None);
+    let events = [
+        piece(json!({"index": 0, "id": "a", "function": {"arguments": "{\"in"}})),
+        piece(json!({"index": 0, "function": {"arguments": "put\":\"x\"}"}})),
+        piece(json!({"index": 0, "function": {"name": "apply_patch"}})),
+        chunk(json!({}), Some("tool_calls")),
+    ];
+    let (events_of_function, _) = stream(Chat, Responses, &events, &AnswerTerms::default());
+    let item = &last(&events_of_function)["output"][0];
+    assert_eq!(
+        (&item["name"], &item["arguments"]),
+        (&json!("apply_patch"), &json!("{\"input\":\"x\"}"))
+    );
+    let (_, _, terms) = request(Responses, Chat, &responses(json!("hi"), patch()));
+    let (events, _) = stream(Chat, Responses, &events, &terms);
+    let item = &last(&events)["output"][0];
+    assert_eq!(
+        (&item["type"], &item["input"]),
+        (&json!("custom_tool_call"), &json!("x"))
+    );
 }

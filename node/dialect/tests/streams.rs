@@ -603,3 +603,31 @@ fn error_of_ones_own_has_the_clients_shape_and_nothing_follows_it() {
         }
     }
 }
+
+#[test]
+fn events_that_say_next_to_nothing_are_passed_on_at_home() {
+    for (dialect, event) in [
+        (
+            Dialect::Chat,
+            json!({"choices": [{"index": 0, "delta": {"tool_calls": [{}]}}]}),
+        ),
+        (
+            Dialect::Chat,
+            json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": null}, {"index": 1, "id": "a"}]}}]}),
+        ),
+        (
+            Dialect::Messages,
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": null}}),
+        ),
+    ] {
+        let mut stream = Translation::new(dialect, dialect).stream(&AnswerTerms::default());
+        let mut out = Vec::new();
+        stream
+            .push_event(None, &event.to_string(), &mut out)
+            .unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let data = out.lines().find_map(|line| line.strip_prefix("data: "));
+        let passed: Value = serde_json::from_str(data.unwrap()).unwrap();
+        assert_eq!(passed, event);
+    }
+}

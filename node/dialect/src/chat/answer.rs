@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::turns::{self, Toward};
-use super::{DIALECT, usage};
+use super::{DIALECT, turns, usage};
 use crate::fields::{Fields, ReadError, element, put};
-use crate::grammar::{AnswerTerms, Object};
+use crate::grammar::{AnswerTerms, Object, Toward};
 use crate::hub::answer::{AnswerChoice, HubAnswer, Stop, StopReason};
 use crate::hub::part::{Part, PartKind};
 use crate::loss::LossList;

@@ -50,7 +50,7 @@ fn kind(word: Option<&str>, code: Option<&Value>, status: Option<u16>) -> ErrorK
         .and_then(Value::as_u64)
         .and_then(|code| u16::try_from(code).ok());
     let coded = coded.filter(|code| (400..600).contains(code));
-    match status.or(coded) {
+    match status.filter(|status| *status >= 400).or(coded) {
         Some(status) => ErrorKind::of_status(status),
         None if word == Some("invalid_request_error") => ErrorKind::InvalidRequest,
         None => ErrorKind::Internal,

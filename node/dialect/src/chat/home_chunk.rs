@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::turns::THOUGHT_SIGNATURE;
+use super::thoughts::THOUGHT_SIGNATURE;
 use super::{DIALECT, answer, error, parts, usage};
 use crate::fields::inside;
 use crate::grammar::{Object, ServerEvent};
@@ -201,7 +201,8 @@ fn extend_call(
         true => ("custom", "input"),
         false => ("function", "arguments"),
     };
-    if let Some(within) = inside(entry, outer) {
+    let is_said = rest.form(DIALECT, "function") != Some("absent");
+    if is_said && let Some(within) = inside(entry, outer) {
         if rest.form(DIALECT, "name") == Some("repeated") {
             within.insert("name".to_string(), json!(known.name));
         }

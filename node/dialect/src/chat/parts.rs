@@ -330,7 +330,9 @@ pub(super) fn write_tool_call(
     if !is_home {
         object.insert("type".to_string(), json!(outer));
     }
-    if let Some(within) = inside(&mut object, outer) {
+    if is_said("function")
+        && let Some(within) = inside(&mut object, outer)
+    {
         if is_said("name") {
             within.insert("name".to_string(), json!(call.name));
         }

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::DIALECT;
 use super::parts::read_tool_call;
-use super::turns::read_thoughts;
+use super::{DIALECT, thoughts};
 use crate::fields::{Fields, ReadError, element};
 use crate::hub::part::{Part, PartKind, ToolCall};
 use crate::hub::stream::{PartDelta, StreamEvent};
@@ -40,7 +39,7 @@ impl ChoiceState {
         events: &mut Vec<StreamEvent>,
     ) -> Result<(), ReadError> {
         delta.blank("role");
-        for part in read_thoughts(delta) {
+        for part in thoughts::read(delta) {
             self.read_thought(choice, part, events)?;
         }
         for field in ["content", "refusal"] {
@@ -160,7 +159,10 @@ impl ChoiceState {
     ) -> Result<(), ReadError> {
         let number = value["index"].as_u64().unwrap_or(0);
         // A chunk may name the tool's id alone.
-        if value.is_object() && value["function"].is_null() && value["custom"].is_null() {
+        let is_bare = value["function"].is_null() && value["custom"].is_null();
+        let is_bare = is_bare && value.is_object();
+        let has_null = is_bare && value.get("function").is_some();
+        if is_bare {
             value["function"] = json!({});
         }
         let part = read_tool_call(value, path);
@@ -173,6 +175,13 @@ impl ChoiceState {
             return Err(ReadError::new(part.rest.path(), "a tool call"));
         };
         rest.set_form("piece", "yes");
+        if is_bare {
+            rest.remove_nested("function");
+            rest.set_form("function", "absent");
+        }
+        if has_null {
+            rest.set_blank("function", Value::Null);
+        }
         let known = self.calls.get(&number);
         let is_same = known
             .is_some_and(|known| call.id.is_empty() || known.id.is_empty() || known.id == call.id);

@@ -1,7 +1,7 @@
 //! Writes the thoughts of a stream, of which a message of chat completions has one.
 
 use super::DIALECT;
-use super::turns::{THOUGHT_SIGNATURE, THOUGHTS_BETWEEN};
+use super::thoughts::{THOUGHT_SIGNATURE, THOUGHTS_BETWEEN};
 use super::write_stream::{PartState, Writer};
 use crate::grammar::ServerEvent;
 use crate::hub::part::Thinking;

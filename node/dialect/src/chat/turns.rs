@@ -4,35 +4,18 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::DIALECT;
 use super::parts::{read_content, read_tool_call, write_part, write_tool_call};
+use super::{DIALECT, thoughts};
 use crate::cache_mark;
 use crate::fields::{Fields, ReadError, element};
 use crate::free_text;
-use crate::grammar::Object;
-use crate::hub::part::{Part, PartKind, Thinking, ToolCall, ToolResult, ToolStyle};
+use crate::grammar::{Object, Toward};
+use crate::hub::part::{Part, PartKind, ToolCall, ToolResult, ToolStyle};
 use crate::hub::request::{Role, Turn};
 use crate::ids;
 use crate::loss::LossList;
 use crate::rest::Rest;
-use crate::signature;
 use crate::tool_answer;
-
-/// The names under which servers send thoughts.
-const THOUGHT_FIELDS: [&str; 2] = ["reasoning_content", "reasoning"];
-
-/// The field of a thought's signature.
-pub(super) const THOUGHT_SIGNATURE: &str = "reasoning_signature";
-
-/// What separates thoughts that become one; the signature of the first alone is kept.
-pub(super) const THOUGHTS_BETWEEN: &str = "\n\n";
-
-/// Whether a turn goes to an upstream or to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Toward {
-    Upstream,
-    Client,
-}
 
 /// Reads one message.
 pub(super) fn read(mut fields: Fields) -> Result<Turn, ReadError> {
@@ -47,7 +30,7 @@ pub(super) fn read(mut fields: Fields) -> Result<Turn, ReadError> {
     if role == Role::Tool {
         return read_tool_turn(fields);
     }
-    let mut parts = read_thoughts(&mut fields);
+    let mut parts = thoughts::read(&mut fields);
     parts.extend(read_content(&mut fields));
     let at_refusal = fields.at("refusal");
     if let Some(refusal) = fields.text("refusal") {
@@ -76,35 +59,6 @@ fn read_tool_turn(mut fields: Fields) -> Result<Turn, ReadError> {
         parts: vec![part],
         rest: fields.finish(),
     })
-}
-
-/// Takes the thought of a message or a delta.
-pub(super) fn read_thoughts(fields: &mut Fields) -> Vec<Part> {
-    let mut said: Option<(&'static str, String)> = None;
-    for field in THOUGHT_FIELDS {
-        match (fields.peek_text(field), &said) {
-            (Some(""), _) => fields.blank(field),
-            (Some(text), Some((_, earlier))) if text == earlier => fields.blank(field),
-            (Some(_), None) => said = fields.text(field).map(|text| (field, text)),
-            _ => {}
-        }
-    }
-    let signature = fields.text(THOUGHT_SIGNATURE);
-    if said.is_none() && signature.is_none() {
-        return Vec::new();
-    }
-    let field = said.as_ref().map_or(THOUGHT_SIGNATURE, |(field, _)| *field);
-    let mut rest = Rest::new(DIALECT, fields.at(field));
-    rest.set_form("field", field);
-    let opened = signature.map(|signature| signature::opened(signature, DIALECT));
-    let origin = opened.as_ref().map_or(DIALECT, |(_, origin)| *origin);
-    let thinking = Thinking {
-        text: said.map(|(_, text)| text),
-        signature: opened.map(|(signature, _)| signature),
-        encrypted: None,
-        origin,
-    };
-    vec![Part::new(PartKind::Thinking(thinking), rest)]
 }
 
 fn read_tool_calls(fields: &mut Fields) -> Vec<Part> {
@@ -201,7 +155,7 @@ fn write_message(
     for part in parts {
         match &part.kind {
             PartKind::Thinking(thinking) => {
-                write_thought(thinking, &part.rest, toward, &mut message, losses);
+                thoughts::write(thinking, &part.rest, toward, &mut message, losses);
             }
             PartKind::ToolCall(call) => calls.push(write_call(call, part, toward, losses)),
             PartKind::Refusal(text)
@@ -308,92 +262,5 @@ fn write_content(
     let text: String = texts.iter().filter_map(|part| part.text()).collect();
     if !texts.is_empty() && (is_home || !text.is_empty()) {
         message.insert("content".to_string(), json!(text));
-    }
-}
-
-/// Writes a thought into a message or a delta.
-pub(super) fn write_thought(
-    thinking: &Thinking,
-    rest: &Rest,
-    toward: Toward,
-    message: &mut Object,
-    losses: &mut LossList,
-) {
-    if !rest.is_from(DIALECT) && thinking.is_silent() {
-        rest.lose(losses);
-        return;
-    }
-    let is_foreign = thinking.origin != DIALECT && !rest.is_from(DIALECT);
-    let has_proof = thinking
-        .signature
-        .as_ref()
-        .is_some_and(|proof| !proof.is_empty());
-    if thinking.encrypted.is_some() {
-        losses.add(
-            rest.place("thought"),
-            "chat completions has no encrypted thoughts",
-        );
-        return;
-    }
-    if is_foreign && toward == Toward::Upstream && has_proof {
-        losses.add(
-            rest.place("thought"),
-            "the thought is signed by another provider",
-        );
-        return;
-    }
-    let field = rest.form(DIALECT, "field").unwrap_or(THOUGHT_FIELDS[0]);
-    let is_second = message.contains_key(field) || message.contains_key(THOUGHT_SIGNATURE);
-    if is_second {
-        write_second_thought(thinking, rest, field, message, losses);
-        return;
-    }
-    let is_said = |text: &&String| rest.is_from(DIALECT) || !text.is_empty();
-    if field != THOUGHT_SIGNATURE
-        && let Some(text) = thinking.text.as_ref().filter(is_said)
-    {
-        message.insert(field.to_string(), json!(text));
-    }
-    if has_proof || rest.is_from(DIALECT) {
-        let sealed = thinking
-            .signature
-            .as_ref()
-            .map(|proof| signature::sealed(proof, thinking.origin, DIALECT));
-        if let Some(sealed) = sealed {
-            message.insert(THOUGHT_SIGNATURE.to_string(), json!(sealed));
-        }
-    }
-    rest.lose_elsewhere(DIALECT, losses);
-}
-
-// Thoughts become one, with the first signature that one of them has. One that is no more than a signature loses
-// nothing so.
-fn write_second_thought(
-    thinking: &Thinking,
-    rest: &Rest,
-    field: &str,
-    message: &mut Object,
-    losses: &mut LossList,
-) {
-    let text = thinking.text.as_deref().unwrap_or_default();
-    let proof = thinking
-        .signature
-        .as_deref()
-        .filter(|proof| !proof.is_empty());
-    let is_signed = message.contains_key(THOUGHT_SIGNATURE);
-    if !text.is_empty() || (is_signed && proof.is_some()) {
-        losses.add(
-            rest.place("thought"),
-            "chat completions has one thought in a message",
-        );
-    }
-    if !text.is_empty() {
-        let earlier = message.get(field).and_then(Value::as_str);
-        let text = format!("{}{THOUGHTS_BETWEEN}{text}", earlier.unwrap_or_default());
-        message.insert(field.to_string(), json!(text));
-    }
-    if let Some(proof) = proof.filter(|_| !is_signed) {
-        let sealed = signature::sealed(proof, thinking.origin, DIALECT);
-        message.insert(THOUGHT_SIGNATURE.to_string(), json!(sealed));
     }
 }

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::turns::{self, Toward};
-use super::{DIALECT, tools};
+use super::{DIALECT, tools, turns};
 use crate::fields::{inside, put};
-use crate::grammar::Object;
+use crate::grammar::{Object, Toward};
 use crate::hub::request::{HubRequest, OutputKind, ReasoningMode, Role, Turn};
 use crate::ids;
 use crate::loss::LossList;

@@ -98,7 +98,7 @@ impl Writer {
             }
             StreamEvent::PartStop { choice, index } => self.stop_part(choice, index, out, losses),
             StreamEvent::Stop { choice, stop } => self.stop(choice, &stop, out, losses),
-            StreamEvent::Usage(usage) => self.use_up(*usage),
+            StreamEvent::Usage(usage) => usage.add_to(&mut self.usage),
             StreamEvent::Logprobs { choice, value } => {
                 let mut chunk = choice_object(choice, Object::new());
                 chunk.insert("logprobs".to_string(), value);
@@ -136,7 +136,7 @@ impl Writer {
             .insert("model".to_string(), json!(answer.model.unwrap_or_default()));
         answer.rest.lose(losses);
         if let Some(usage) = answer.usage {
-            self.use_up(usage);
+            usage.add_to(&mut self.usage);
         }
         self.begin(0, out);
     }
@@ -177,11 +177,7 @@ impl Writer {
             }
             PartKind::ToolCall(call) => {
                 let number = self.calls(choice);
-                // An empty object stands for an input that is still to come.
-                let input = match &call.input {
-                    ToolInput::Json(Value::Object(object)) if object.is_empty() => String::new(),
-                    input => input.to_text(),
-                };
+                let input = call.input.begun_text();
                 let has_input = !input.is_empty();
                 let mut said = call.clone();
                 said.input = ToolInput::Text(input);
@@ -292,13 +288,6 @@ impl Writer {
         let mut chunk = choice_object(choice, Object::new());
         chunk.insert("finish_reason".to_string(), json!(answer::write_stop(stop)));
         out.push(self.chunk(chunk));
-    }
-
-    fn use_up(&mut self, later: TokenUsage) {
-        match &mut self.usage {
-            Some(usage) => usage.update(later),
-            None => self.usage = Some(later),
-        }
     }
 
     fn end(&mut self, out: &mut Vec<ServerEvent>, losses: &mut LossList) {

@@ -198,7 +198,7 @@ fn write_choice(
         "Converse has no log probabilities",
     );
     if let Some(stop) = &choice.stop {
-        let has_refusal = parts.iter().any(is_refusal);
+        let has_refusal = parts.iter().any(Part::is_refusal);
         let at = choice.rest.at("finish_reason");
         write_stop(stop, has_refusal, at, body, losses);
     }
@@ -206,9 +206,4 @@ fn write_choice(
 
 fn is_nameless_call(part: &Part) -> bool {
     matches!(&part.kind, PartKind::ToolCall(call) if call.id.is_empty())
-}
-
-/// Whether a part says that the model refuses.
-pub(super) fn is_refusal(part: &Part) -> bool {
-    matches!(part.kind, PartKind::Refusal(_))
 }

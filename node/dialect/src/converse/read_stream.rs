@@ -159,7 +159,7 @@ impl Reader {
         let (pieces, mut rest) = match pieces {
             Some(pieces) => (pieces, delta.finish()),
             None => {
-                let unread = Value::Object(delta.finish().fields);
+                let unread = Value::Object(delta.into_object());
                 let rest = Rest::new(DIALECT, path.clone());
                 (vec![Piece::Delta(PartDelta::Unknown(unread))], rest)
             }

@@ -7,10 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{DIALECT, Toward};
+use super::DIALECT;
 use crate::dialect::Dialect;
 use crate::fields::{Fields, put};
-use crate::grammar::Object;
+use crate::grammar::{Object, Toward};
 use crate::hub::part::Thinking;
 use crate::loss::LossList;
 use crate::rest::Rest;

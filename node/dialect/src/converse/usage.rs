@@ -14,7 +14,7 @@ pub(super) fn read(mut fields: Fields) -> TokenUsage {
     usage.cache_read = fields.count("cacheReadInputTokens");
     usage.cache_write = fields.count("cacheWriteInputTokens");
     let uncached = fields.count("inputTokens");
-    usage.input = uncached.map(|uncached| uncached.saturating_add(cached(&usage)));
+    usage.input = uncached.map(|uncached| uncached.saturating_add(usage.cached()));
     usage.output = fields.count("outputTokens");
     // A sum, and by how long they stay cached, part of those that went into the cache.
     fields.blank("totalTokens");
@@ -29,7 +29,9 @@ pub(super) fn read(mut fields: Fields) -> TokenUsage {
 
 pub(super) fn write(usage: &TokenUsage, losses: &mut LossList) -> Object {
     let mut object = Object::new();
-    let uncached = usage.input.map(|input| input.saturating_sub(cached(usage)));
+    let uncached = usage
+        .input
+        .map(|input| input.saturating_sub(usage.cached()));
     put(&mut object, "inputTokens", uncached);
     put(&mut object, "outputTokens", usage.output);
     put(&mut object, "cacheReadInputTokens", usage.cache_read);
@@ -53,9 +55,4 @@ pub(super) fn nothing() -> Object {
         .into_iter()
         .map(|field| (field.to_string(), json!(0)));
     fields.collect()
-}
-
-fn cached(usage: &TokenUsage) -> u64 {
-    let read = usage.cache_read.unwrap_or(0);
-    read.saturating_add(usage.cache_write.unwrap_or(0))
 }

@@ -3,13 +3,12 @@
 use serde_json::{Value, json};
 
 use super::attachments::AttachmentWriter;
-use super::{DIALECT, Toward, cache_point, thoughts};
+use super::{DIALECT, cache_point, thoughts};
 use crate::fields::put;
 use crate::free_text;
-use crate::grammar::Object;
+use crate::grammar::{Object, Toward};
 use crate::hub::part::{
     Attachment, AttachmentSource, CacheMark, Part, PartKind, ToolCall, ToolInput, ToolResult,
-    ToolStyle,
 };
 use crate::ids;
 use crate::loss::LossList;
@@ -128,13 +127,9 @@ impl PartWriter {
     }
 
     fn write_tool_call(&self, call: &ToolCall, rest: &Rest, losses: &mut LossList) -> Object {
-        let input = match (&call.input, call.style) {
-            (ToolInput::Json(value), _) if rest.is_from(DIALECT) => value.clone(),
-            (input, ToolStyle::Custom) => free_text::wrapped(&input.to_text()),
-            (input, ToolStyle::Function) => input.to_object().unwrap_or_else(|| {
-                losses.add(rest.at("input"), "the tool's input is no JSON object");
-                json!({})
-            }),
+        let input = match &call.input {
+            ToolInput::Json(value) if rest.is_from(DIALECT) => value.clone(),
+            _ => free_text::json_input(call, rest, losses),
         };
         let mut inside = Object::new();
         let id = self.fitting(&call.id, rest, "toolUse");

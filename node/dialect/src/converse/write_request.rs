@@ -1,6 +1,6 @@
 //! Writes a request.
 
-use serde_json::{Number, Value, json};
+use serde_json::{Value, json};
 
 use super::read_request::{MODEL_FIELDS, RESPONSE_PATHS, STOP_SEQUENCE_PATH};
 use super::write_parts::PartWriter;
@@ -11,9 +11,31 @@ use crate::grammar::Object;
 use crate::hub::request::{HubRequest, ReasoningMode};
 use crate::loss::LossList;
 use crate::reasoning::{NO_EFFORT, effort_of};
+use crate::unsayable::{self, RequestField};
 
 /// The highest temperature, by Bedrock's reference.
 const TEMPERATURE_MAX: f64 = 1.0;
+
+/// What the dialect lacks, and what a client reads about that.
+const UNSAYABLE: [(RequestField, &str); 11] = [
+    (RequestField::FrequencyPenalty, "Converse has no penalties"),
+    (RequestField::PresencePenalty, "Converse has no penalties"),
+    (RequestField::Seed, "Converse has no seed"),
+    (RequestField::Answers, "Converse gives one answer"),
+    (RequestField::Logprobs, "Converse has no log probabilities"),
+    (
+        RequestField::TopLogprobs,
+        "Converse has no log probabilities",
+    ),
+    (RequestField::Verbosity, "Converse has no verbosity"),
+    (RequestField::User, "Converse takes no id of a user"),
+    (
+        RequestField::SafetyIdentifier,
+        "Converse takes no id of a user",
+    ),
+    (RequestField::PromptCacheKey, "Converse has no cache keys"),
+    (RequestField::Store, "Converse keeps no answers"),
+];
 
 pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
     let is_home = request.rest.is_from(DIALECT);
@@ -44,7 +66,7 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
         write_home_model_fields(request, &mut body);
     } else {
         write_model_fields(request, is_claude, &mut body, losses);
-        lose_unsayable(request, losses);
+        unsayable::lose(request, &UNSAYABLE, losses);
     }
     if let Some(output) = &request.output {
         output::write(output, &mut body, losses);
@@ -185,37 +207,4 @@ fn write_labels(request: &HubRequest, body: &mut Object, losses: &mut LossList) 
     if !written.is_empty() {
         body.insert("requestMetadata".to_string(), Value::Object(written));
     }
-}
-
-fn lose_unsayable(request: &HubRequest, losses: &mut LossList) {
-    let at = |field| request.rest.at(field);
-    let sampling = &request.sampling;
-    let is_said = |number: &&Number| number.as_f64() != Some(0.0);
-    for (field, penalty) in [
-        ("frequency_penalty", &sampling.frequency_penalty),
-        ("presence_penalty", &sampling.presence_penalty),
-    ] {
-        let penalty = penalty.as_ref().filter(is_said);
-        losses.add_some(penalty, at(field), "Converse has no penalties");
-    }
-    losses.add_some(sampling.seed.as_ref(), at("seed"), "Converse has no seed");
-    let several = request.answers.filter(|answers| *answers != 1);
-    losses.add_some(several.as_ref(), at("answers"), "Converse gives one answer");
-    let logprobs = request.logprobs.filter(|wanted| *wanted);
-    let reason = "Converse has no log probabilities";
-    losses.add_some(logprobs.as_ref(), at("logprobs"), reason);
-    let top = request.top_logprobs.as_ref();
-    losses.add_some(top, at("top_logprobs"), reason);
-    let verbosity = request.verbosity.as_ref().filter(|word| *word != "medium");
-    losses.add_some(verbosity, at("verbosity"), "Converse has no verbosity");
-    for (field, id) in [
-        ("user", &request.user),
-        ("safety_identifier", &request.safety_identifier),
-    ] {
-        losses.add_some(id.as_ref(), at(field), "Converse takes no id of a user");
-    }
-    let key = request.prompt_cache_key.as_ref();
-    losses.add_some(key, at("prompt_cache_key"), "Converse has no cache keys");
-    let store = request.store.filter(|store| *store);
-    losses.add_some(store.as_ref(), at("store"), "Converse keeps no answers");
 }

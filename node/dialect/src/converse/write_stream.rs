@@ -1,196 +1,85 @@
-//! Writes a stream of Converse's events.
-//!
-//! A frame of a Converse stream is written as the event that it was. From another dialect the reason to stop waits for
-//! the end of the stream, since the usage follows it and may come last.
+//! Writes a stream of Converse's events. The usage follows the reason to stop.
 
 use serde_json::{Value, json};
 
 use super::write_parts::PartWriter;
 use super::{DIALECT, answer, error, home_event, usage};
-use crate::blocks::{BlockDelta, BlockEvent, BlockStart, Blocks};
-use crate::grammar::{Object, ServerEvent, StreamWriter};
-use crate::hub::answer::{HubAnswer, Stop, TokenUsage};
-use crate::hub::part::{Part, PartKind};
-use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
+use crate::block_stream::{BlockDialect, BlockEnding, StreamLacks};
+use crate::blocks::{BlockDelta, BlockEvent, BlockStart};
+use crate::dialect::Dialect;
+use crate::grammar::{Object, ServerEvent};
+use crate::hub::answer::HubAnswer;
+use crate::hub::error::ReportedError;
+use crate::hub::part::Part;
+use crate::hub::stream::StreamFrame;
 use crate::loss::LossList;
 
-/// Writes one stream.
-pub(super) struct Writer {
-    is_started: bool,
-    blocks: Blocks,
+/// The events of Converse.
+pub(super) struct ConverseEvents {
     parts: PartWriter,
-    usage: Option<TokenUsage>,
     tier: Option<String>,
-    stop: Option<Stop>,
-    has_refusal: bool,
 }
 
-impl StreamWriter for Writer {
-    fn write(&mut self, frame: StreamFrame, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
-        if frame.rest.is_from(DIALECT) {
-            out.extend(home_event::write(frame, losses));
-            return;
-        }
-        for event in frame.events {
-            self.write_event(event, out, losses);
-        }
-        frame.rest.lose(losses);
-    }
-}
-
-impl Writer {
+impl ConverseEvents {
     pub(super) fn new() -> Self {
         Self {
-            is_started: false,
-            blocks: Blocks::new(DIALECT),
             parts: PartWriter::to_client(),
-            usage: None,
             tier: None,
-            stop: None,
-            has_refusal: false,
         }
     }
+}
 
-    fn write_event(
-        &mut self,
-        event: StreamEvent,
-        out: &mut Vec<ServerEvent>,
-        losses: &mut LossList,
-    ) {
-        match event {
-            StreamEvent::Start(answer) => self.start(*answer, out, losses),
-            StreamEvent::PartStart {
-                choice: 0,
-                index,
-                part,
-            } => self.start_part(index, &part, out, losses),
-            StreamEvent::PartDelta {
-                choice: 0,
-                index,
-                delta,
-                rest,
-            } => {
-                rest.lose(losses);
-                if matches!(delta, PartDelta::Unknown(_)) {
-                    losses.add(rest.path(), "Converse has no such piece of a part");
-                }
-                self.write_blocks(out, |blocks, events| blocks.extend(index, delta, events));
-            }
-            StreamEvent::PartStop { choice: 0, index } => {
-                self.write_blocks(out, |blocks, events| blocks.stop(index, events));
-            }
-            StreamEvent::Stop { choice: 0, stop } => {
-                self.write_blocks(out, Blocks::stop_all);
-                self.stop = Some(stop);
-            }
-            StreamEvent::PartStart { choice, .. }
-            | StreamEvent::PartDelta { choice, .. }
-            | StreamEvent::PartStop { choice, .. }
-            | StreamEvent::Stop { choice, .. } => {
-                losses.add(format!("choices[{choice}]"), "Converse gives one answer");
-            }
-            StreamEvent::Usage(usage) => self.use_up(*usage),
-            StreamEvent::Logprobs { .. } => {
-                losses.add("logprobs", "Converse has no log probabilities");
-            }
-            StreamEvent::Choice { rest, turn, .. } => {
-                rest.lose(losses);
-                turn.lose(losses);
-            }
-            StreamEvent::Error(failure) => {
-                out.push(named(error::stream_name(&failure), error::write(&failure)));
-            }
-            StreamEvent::End => self.end(out, losses),
-            StreamEvent::Ping => {}
-            StreamEvent::Unknown { name, .. } => {
-                losses.add(name.unwrap_or_default(), "Converse has no such event");
-            }
-        }
+impl BlockDialect for ConverseEvents {
+    const DIALECT: Dialect = DIALECT;
+    const LACKS: StreamLacks = StreamLacks {
+        piece: "Converse has no such piece of a part",
+        choice: "Converse gives one answer",
+        logprobs: "Converse has no log probabilities",
+        event: "Converse has no such event",
+    };
+
+    fn write_home(frame: StreamFrame, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
+        out.extend(home_event::write(frame, losses));
     }
 
-    fn start(&mut self, answer: HubAnswer, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
-        self.begin(out);
-        self.blocks.message_id = answer.id.clone().unwrap_or_default();
+    fn start(&mut self, answer: &HubAnswer, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
+        let mut body = Object::new();
+        body.insert("role".to_string(), json!("assistant"));
+        out.push(named("messageStart", body));
         let tier = answer::tier_of(answer.service_tier.as_deref(), &answer.rest, losses);
         self.tier = tier.map(ToString::to_string);
         answer.rest.lose(losses);
-        if let Some(usage) = answer.usage {
-            self.use_up(usage);
+    }
+
+    fn whole(&mut self, part: &Part, losses: &mut LossList) -> Option<Value> {
+        let block = self.parts.write(part, losses)?;
+        if pieces(&block).is_none() {
+            losses.add(part.rest.path(), "a stream of Converse has no such part");
+            return None;
         }
+        Some(block)
     }
 
-    // Some upstreams begin without saying so.
-    fn begin(&mut self, out: &mut Vec<ServerEvent>) {
-        if !std::mem::replace(&mut self.is_started, true) {
-            let mut body = Object::new();
-            body.insert("role".to_string(), json!("assistant"));
-            out.push(named("messageStart", body));
-        }
+    fn write_block(event: BlockEvent, out: &mut Vec<ServerEvent>) {
+        write_block(event, out);
     }
 
-    fn start_part(
-        &mut self,
-        index: usize,
-        part: &Part,
-        out: &mut Vec<ServerEvent>,
-        losses: &mut LossList,
-    ) {
-        self.begin(out);
-        self.has_refusal |= answer::is_refusal(part);
-        let comes_in_pieces = match &part.kind {
-            PartKind::Text(_) | PartKind::Refusal(_) | PartKind::ToolCall(_) => true,
-            PartKind::Thinking(thinking) => thinking.encrypted.is_none(),
-            _ => false,
-        };
-        let whole = if comes_in_pieces {
-            part.rest.lose(losses);
-            None
-        } else {
-            let block = self.parts.write(part, losses);
-            let is_streamed = |block: &Value| pieces(block).is_some();
-            if block.as_ref().is_some_and(|block| !is_streamed(block)) {
-                losses.add(part.rest.path(), "a stream of Converse has no such part");
-            }
-            block.filter(is_streamed)
-        };
-        self.write_blocks(out, |blocks, events| {
-            blocks.start(index, part, whole, events)
-        });
+    fn write_error(error: &ReportedError) -> ServerEvent {
+        named(error::stream_name(error), error::write(error))
     }
 
-    fn write_blocks(
-        &mut self,
-        out: &mut Vec<ServerEvent>,
-        change: impl FnOnce(&mut Blocks, &mut Vec<BlockEvent>),
-    ) {
-        let mut events = Vec::new();
-        change(&mut self.blocks, &mut events);
-        for event in events {
-            write_block(event, out);
-        }
-    }
-
-    fn use_up(&mut self, later: TokenUsage) {
-        match &mut self.usage {
-            Some(usage) => usage.update(later),
-            None => self.usage = Some(later),
-        }
-    }
-
-    fn end(&mut self, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
-        self.begin(out);
-        self.write_blocks(out, Blocks::stop_all);
+    fn end(&mut self, ending: &BlockEnding, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
         let mut body = Object::new();
-        match &self.stop {
+        match &ending.stop {
             Some(stop) => {
                 let at = "finish_reason".to_string();
-                answer::write_stop(stop, self.has_refusal, at, &mut body, losses);
+                answer::write_stop(stop, ending.has_refusal, at, &mut body, losses);
             }
             None => drop(body.insert("stopReason".to_string(), json!("end_turn"))),
         }
         out.push(named("messageStop", body));
         let mut body = Object::new();
-        let spent = match &self.usage {
+        let spent = match &ending.usage {
             Some(usage) => usage::write(usage, losses),
             None => usage::nothing(),
         };

@@ -11,6 +11,7 @@ use super::{DIALECT, cache_point};
 use crate::grammar::Object;
 use crate::hub::request::{HubRequest, Role, Turn};
 use crate::loss::LossList;
+use crate::sides;
 
 /// The turns of a request in Converse, as they were.
 pub(super) fn home(turns: &[Turn], writer: &mut PartWriter, losses: &mut LossList) -> Vec<Value> {
@@ -39,15 +40,10 @@ pub(super) fn foreign(
     writer: &mut PartWriter,
     losses: &mut LossList,
 ) -> (Vec<Value>, Vec<Value>) {
-    let is_instruction = |turn: &&Turn| matches!(turn.role, Role::System | Role::Developer);
-    let front: Vec<&Turn> = request.turns.iter().take_while(is_instruction).collect();
-    for turn in &front {
-        turn.rest.lose(losses);
-    }
-    let of_turns = front.iter().flat_map(|turn| &turn.parts);
-    let system = writer.write_list(request.instructions.iter().chain(of_turns), losses);
-    let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
-    for turn in &request.turns[front.len()..] {
+    let (instructions, turns) = sides::instructions(request, losses);
+    let system = writer.write_list(instructions, losses);
+    let mut messages = Vec::new();
+    for turn in turns {
         turn.rest.lose(losses);
         let role = match &turn.role {
             Role::User | Role::Tool => "user",
@@ -63,11 +59,7 @@ pub(super) fn foreign(
             }
         };
         let blocks = writer.write_list(&turn.parts, losses);
-        match messages.last_mut() {
-            Some((last, earlier)) if *last == role => earlier.extend(blocks),
-            _ if blocks.is_empty() => {}
-            _ => messages.push((role, blocks)),
-        }
+        sides::say(&mut messages, role, blocks);
     }
     if let Some(mark) = &request.cache {
         match messages.last_mut() {

@@ -1,7 +1,10 @@
 //! The two spellings of a field: the one that came is the one that is written again.
 
+use serde_json::Value;
+
 use super::DIALECT;
 use crate::fields::Fields;
+use crate::grammar::Object;
 use crate::rest::Rest;
 
 /// A field that the API takes in two spellings.
@@ -53,14 +56,28 @@ pub(super) const TOP_P: SpelledName = name("topP", "top_p");
 
 impl SpelledName {
     /// How the field is spelled in an object that is being read, which its rest then remembers. Where both stand, the
-    /// other is a field that nobody knows.
+    /// other is a field that nobody knows. To be asked once, before the field is taken.
     pub(super) fn in_fields(self, fields: &mut Fields) -> &'static str {
-        if fields.peek(self.camel).is_none() && fields.peek(self.snake).is_some() {
+        let spelled = self.spelled(fields.peek(self.camel), fields.peek(self.snake));
+        if spelled == self.snake {
             fields.set_name(self.camel, self.snake);
-            self.snake
-        } else {
-            self.camel
         }
+        spelled
+    }
+
+    /// The value of the field in an object that is not being read yet.
+    pub(super) fn value(self, object: &Object) -> Option<&Value> {
+        object.get(self.spelled(object.get(self.camel), object.get(self.snake)))
+    }
+
+    // A null says less than the other spelling.
+    fn spelled(self, camel: Option<&Value>, snake: Option<&Value>) -> &'static str {
+        let is_snake = match snake {
+            None => false,
+            Some(Value::Null) => camel.is_none(),
+            Some(_) => camel.is_none_or(Value::is_null),
+        };
+        if is_snake { self.snake } else { self.camel }
     }
 
     /// How the field was spelled in the object of `rest`.

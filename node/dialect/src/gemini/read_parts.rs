@@ -106,16 +106,13 @@ fn kind_of(map: &Object) -> Option<KnownKind> {
         return None;
     }
     let is_thought = map.get("thought") == Some(&Value::Bool(true));
-    let has_proof = [THOUGHT_SIGNATURE.camel(), THOUGHT_SIGNATURE.snake()]
-        .iter()
-        .any(|field| map.get(*field).is_some_and(Value::is_string));
+    let has_proof = THOUGHT_SIGNATURE.value(map).is_some_and(Value::is_string);
     match (kind, map.get("text")) {
         (None, Some(Value::String(_))) if is_thought => Some(KnownKind::Thought),
         (None, Some(Value::String(_))) => Some(KnownKind::Text),
         (None, None) if has_proof => Some(KnownKind::Thought),
         (Some(name), None) => {
-            let value = map.get(name.camel()).or_else(|| map.get(name.snake()))?;
-            is_whole(value, name.camel()).then_some(KnownKind::Other(*name))
+            is_whole(name.value(map)?, name.camel()).then_some(KnownKind::Other(*name))
         }
         _ => None,
     }

@@ -28,8 +28,6 @@ pub(super) fn read(body: Object) -> Result<HubRequest, ReadError> {
     request.service_tier = fields.text(tier);
     fields.set_name("metadata", "labels");
     fields.set_name("service_tier", tier);
-    let system = SYSTEM.in_fields(&mut fields);
-    fields.set_name("instructions", system);
     request.rest = fields.finish();
     Ok(request)
 }
@@ -54,6 +52,7 @@ fn read_contents(fields: &mut Fields) -> Result<Vec<Turn>, ReadError> {
 
 fn read_instructions(fields: &mut Fields) -> Vec<Part> {
     let field = SYSTEM.in_fields(fields);
+    fields.set_name("instructions", field);
     let path = fields.at(field);
     if let Some(text) = fields.text(field) {
         fields.set_form("instructions", "string");

@@ -14,7 +14,7 @@ use crate::free_text;
 use crate::grammar::Object;
 use crate::hub::part::{
     Attachment, AttachmentKind, AttachmentSource, Part, PartKind, Thinking, ToolCall, ToolInput,
-    ToolResult, ToolStyle,
+    ToolResult,
 };
 use crate::loss::LossList;
 use crate::rest::Rest;
@@ -169,13 +169,9 @@ fn write_call(call: &ToolCall, rest: &Rest, losses: &mut LossList) -> Value {
     if rest.form(DIALECT, "input").is_some() {
         return Value::Object(object);
     }
-    let input = match (&call.input, call.style) {
-        (ToolInput::Json(value), _) if is_home => value.clone(),
-        (input, ToolStyle::Custom) => free_text::wrapped(&input.to_text()),
-        (input, ToolStyle::Function) => input.to_object().unwrap_or_else(|| {
-            losses.add(rest.at("input"), "the function's input is no JSON object");
-            json!({})
-        }),
+    let input = match &call.input {
+        ToolInput::Json(value) if is_home => value.clone(),
+        _ => free_text::json_input(call, rest, losses),
     };
     object.insert("args".to_string(), input);
     Value::Object(object)

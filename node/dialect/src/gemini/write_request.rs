@@ -9,6 +9,27 @@ use crate::fields::put;
 use crate::grammar::Object;
 use crate::hub::request::HubRequest;
 use crate::loss::LossList;
+use crate::unsayable::{self, RequestField};
+
+/// What the dialect lacks, and what a client reads about that.
+const UNSAYABLE: [(RequestField, &str); 7] = [
+    (
+        RequestField::ParallelToolCalls,
+        "gemini calls several functions at its own will",
+    ),
+    (RequestField::Verbosity, "gemini has no verbosity"),
+    (RequestField::User, "gemini takes no id of a user"),
+    (
+        RequestField::SafetyIdentifier,
+        "gemini takes no id of a user",
+    ),
+    (
+        RequestField::Metadata,
+        "gemini takes no labels, save on Vertex",
+    ),
+    (RequestField::PromptCacheKey, "gemini has no cache keys"),
+    (RequestField::Store, "gemini keeps no answers"),
+];
 
 pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
     let mut body = Object::new();
@@ -25,7 +46,8 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
             tools::write_selection(request, &mut body, losses);
         }
         write_tier(request, &mut body, losses);
-        lose_unsayable(request, losses);
+        unsayable::lose(request, &UNSAYABLE, losses);
+        cache_mark::lose(request.cache.as_ref(), losses);
     }
     write_config::write(request, &mut body, losses);
     request.rest.write(DIALECT, &mut body, losses);
@@ -91,34 +113,4 @@ fn write_tier(request: &HubRequest, body: &mut Object, losses: &mut LossList) {
         }
     };
     put(body, SERVICE_TIER.camel(), tier);
-}
-
-fn lose_unsayable(request: &HubRequest, losses: &mut LossList) {
-    let at = |field| request.rest.at(field);
-    let is_single = request.parallel_tool_calls.filter(|parallel| !parallel);
-    losses.add_some(
-        is_single.as_ref(),
-        at("parallel_tool_calls"),
-        "gemini calls several functions at its own will",
-    );
-    let verbosity = request.verbosity.as_ref().filter(|word| *word != "medium");
-    losses.add_some(verbosity, at("verbosity"), "gemini has no verbosity");
-    let user = request.user.as_ref();
-    losses.add_some(user, at("user"), "gemini takes no id of a user");
-    losses.add_some(
-        request.safety_identifier.as_ref(),
-        at("safety_identifier"),
-        "gemini takes no id of a user",
-    );
-    let labels = request.metadata.as_ref();
-    losses.add_some(
-        labels.filter(|labels| !labels.is_empty()),
-        at("metadata"),
-        "gemini takes no labels, save on Vertex",
-    );
-    let key = request.prompt_cache_key.as_ref();
-    losses.add_some(key, at("prompt_cache_key"), "gemini has no cache keys");
-    let store = request.store.filter(|store| *store);
-    losses.add_some(store.as_ref(), at("store"), "gemini keeps no answers");
-    cache_mark::lose(request.cache.as_ref(), losses);
 }

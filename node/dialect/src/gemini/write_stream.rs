@@ -78,7 +78,7 @@ impl Writer {
                 stop::lose(&stop, "stop_reason".to_string(), losses);
                 self.stops.insert(choice, stop);
             }
-            StreamEvent::Usage(usage) => self.use_up(*usage),
+            StreamEvent::Usage(usage) => usage.add_to(&mut self.usage),
             StreamEvent::Logprobs { choice, value } => {
                 let mut candidate = candidate(choice, Vec::new());
                 put(&mut candidate, "logprobsResult", logprobs::write(&value));
@@ -104,7 +104,7 @@ impl Writer {
         put(&mut self.head, "responseId", answer.id.clone());
         answer.rest.lose(losses);
         if let Some(usage) = answer.usage.take() {
-            self.use_up(usage);
+            usage.add_to(&mut self.usage);
         }
         self.answer = Some(answer);
     }
@@ -214,13 +214,6 @@ impl Writer {
         let open: Vec<usize> = of_choice.map(|((_, index), _)| *index).collect();
         for index in open {
             self.stop_part(choice, index, out, losses);
-        }
-    }
-
-    fn use_up(&mut self, later: TokenUsage) {
-        match &mut self.usage {
-            Some(usage) => usage.update(later),
-            None => self.usage = Some(later),
         }
     }
 

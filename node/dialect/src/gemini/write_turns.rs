@@ -15,6 +15,7 @@ use crate::grammar::Object;
 use crate::hub::part::{Part, PartKind, ToolResult};
 use crate::hub::request::{HubRequest, Role, Turn};
 use crate::loss::LossList;
+use crate::sides;
 
 /// What stands in place of a signature that is not there, by Google's guide to thought signatures: later models refuse
 /// a call without any.
@@ -22,16 +23,9 @@ const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// `systemInstruction` and `contents`.
 pub(super) fn foreign(request: &HubRequest, losses: &mut LossList) -> (Option<Value>, Vec<Value>) {
-    let is_instruction = |turn: &&Turn| matches!(turn.role, Role::System | Role::Developer);
-    let front: Vec<&Turn> = request.turns.iter().take_while(is_instruction).collect();
-    for turn in &front {
-        turn.rest.lose(losses);
-    }
-    let of_turns = front.iter().flat_map(|turn| &turn.parts);
-    let system: Vec<Value> = request
-        .instructions
-        .iter()
-        .chain(of_turns)
+    let (instructions, turns) = sides::instructions(request, losses);
+    let system: Vec<Value> = instructions
+        .into_iter()
         .filter_map(|part| write_parts::write_foreign(part, losses))
         .map(Value::Object)
         .collect();
@@ -40,7 +34,7 @@ pub(super) fn foreign(request: &HubRequest, losses: &mut LossList) -> (Option<Va
         calls: BTreeMap::new(),
         contents: Vec::new(),
     };
-    for turn in &request.turns[front.len()..] {
+    for turn in turns {
         writer.write(turn, losses);
     }
     let system = (!system.is_empty()).then(|| json!({"parts": system}));

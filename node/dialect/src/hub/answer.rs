@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::error::ReportedError;
 use super::request::{Role, Turn};
 use crate::dialect::Dialect;
 use crate::rest::Rest;
@@ -21,6 +22,8 @@ pub struct HubAnswer {
     pub service_tier: Option<String>,
     /// What it cost.
     pub usage: Option<TokenUsage>,
+    /// Why it failed: an upstream may say so in an answer, under a status of success.
+    pub failure: Option<Box<ReportedError>>,
     /// What else its dialect said.
     pub rest: Rest,
 }
@@ -103,6 +106,7 @@ impl HubAnswer {
             choices: Vec::new(),
             service_tier: None,
             usage: None,
+            failure: None,
             rest,
         }
     }
@@ -151,8 +155,21 @@ impl TokenUsage {
         }
     }
 
-    /// Takes over what a later report of the same answer says.
-    pub fn update(&mut self, later: Self) {
+    /// The tokens of the input that came from a cache or went into one.
+    pub fn cached(&self) -> u64 {
+        let read = self.cache_read.unwrap_or(0);
+        read.saturating_add(self.cache_write.unwrap_or(0))
+    }
+
+    /// Adds a later report of the same answer to what is known: what it says replaces what was said before.
+    pub fn add_to(self, known: &mut Option<Self>) {
+        match known {
+            Some(usage) => usage.update(self),
+            None => *known = Some(self),
+        }
+    }
+
+    fn update(&mut self, later: Self) {
         self.input = later.input.or(self.input);
         self.cache_read = later.cache_read.or(self.cache_read);
         self.cache_write = later.cache_write.or(self.cache_write);

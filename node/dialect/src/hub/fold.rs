@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::answer::{AnswerChoice, HubAnswer, TokenUsage};
+use super::answer::{AnswerChoice, HubAnswer};
 use super::part::{Part, PartKind, ToolInput};
 use super::stream::{PartDelta, StreamEvent, StreamFrame};
 use crate::dialect::Dialect;
@@ -67,7 +67,7 @@ impl Folding {
             StreamEvent::Stop { choice, stop } => {
                 self.choice(choice).choice.stop = Some(stop);
             }
-            StreamEvent::Usage(usage) => self.use_up(*usage),
+            StreamEvent::Usage(usage) => usage.add_to(&mut self.answer.usage),
             StreamEvent::Choice { choice, .. } => {
                 self.choice(choice);
             }
@@ -88,13 +88,6 @@ impl Folding {
             self.choices.insert(folded.choice.index, folded);
         }
         self.answer = answer;
-    }
-
-    fn use_up(&mut self, later: TokenUsage) {
-        match &mut self.answer.usage {
-            Some(usage) => usage.update(later),
-            None => self.answer.usage = Some(later),
-        }
     }
 
     fn choice(&mut self, index: u64) -> &mut FoldedChoice {

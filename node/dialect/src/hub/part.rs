@@ -126,6 +126,14 @@ impl ToolInput {
         }
     }
 
+    /// The text of an input whose pieces are still to come: an empty object stands for nothing so far.
+    pub fn begun_text(&self) -> String {
+        match self {
+            Self::Json(Value::Object(object)) if object.is_empty() => String::new(),
+            input => input.to_text(),
+        }
+    }
+
     /// The input as a JSON object; no text at all is an empty one. Nothing if it is no object.
     pub fn to_object(&self) -> Option<Value> {
         match self {
@@ -182,6 +190,11 @@ impl Thinking {
 }
 
 impl Part {
+    /// Whether the model says in it that it refuses.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self.kind, PartKind::Refusal(_))
+    }
+
     /// A part without cache mark.
     pub const fn new(kind: PartKind, rest: Rest) -> Self {
         let cache = None;

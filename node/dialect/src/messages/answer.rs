@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::read_parts::read_content;
-use super::write_parts::{Toward, write, write_content};
+use super::write_parts::{write, write_content};
 use super::{DIALECT, usage};
 use crate::fields::{Fields, ReadError, inside, put};
-use crate::grammar::Object;
+use crate::grammar::{Object, Toward};
 use crate::hub::answer::{AnswerChoice, HubAnswer, Stop, StopReason};
 use crate::hub::part::{Part, PartKind};
 use crate::ids;
@@ -88,11 +88,6 @@ fn is_nameless_call(part: &Part) -> bool {
     matches!(&part.kind, PartKind::ToolCall(call) if call.id.is_empty())
 }
 
-/// Whether a part says that the model refuses.
-pub(super) fn is_refusal(part: &Part) -> bool {
-    matches!(part.kind, PartKind::Refusal(_))
-}
-
 /// Writes a message.
 pub(super) fn write_answer(answer: &HubAnswer, losses: &mut LossList) -> Object {
     let is_home = answer.rest.is_from(DIALECT);
@@ -172,7 +167,7 @@ fn write_choice(
     );
     if let Some(stop) = &choice.stop {
         lose_stop(stop, choice.rest.at("finish_reason"), losses);
-        let word = write_stop(stop, parts.iter().any(is_refusal));
+        let word = write_stop(stop, parts.iter().any(Part::is_refusal));
         body.insert("stop_reason".to_string(), json!(word));
         put(body, "stop_sequence", stop.sequence.clone());
     }

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::write_parts::{self, Toward};
-use super::{DIALECT, answer, error, usage};
+use super::{DIALECT, answer, error, usage, write_parts};
 use crate::fields::{inside, put};
-use crate::grammar::{Object, ServerEvent};
+use crate::grammar::{Object, ServerEvent, Toward};
 use crate::hub::stream::{PartDelta, StreamEvent, StreamFrame};
 use crate::loss::LossList;
 use crate::rest::Rest;

@@ -141,7 +141,7 @@ fn read_part_delta(fields: &mut Fields) -> Result<StreamEvent, ReadError> {
         }
         None => {
             let path = delta.path().to_string();
-            let unread = Value::Object(delta.finish().fields);
+            let unread = Value::Object(delta.into_object());
             let rest = Fields::of(DIALECT, path, Object::new()).finish();
             (PartDelta::Unknown(unread), rest)
         }

@@ -14,11 +14,7 @@ pub(super) fn read(mut fields: Fields) -> TokenUsage {
     usage.cache_read = fields.count("cache_read_input_tokens");
     usage.cache_write = fields.count("cache_creation_input_tokens");
     let uncached = fields.count("input_tokens");
-    let cached = usage
-        .cache_read
-        .unwrap_or(0)
-        .saturating_add(usage.cache_write.unwrap_or(0));
-    usage.input = uncached.map(|uncached| uncached.saturating_add(cached));
+    usage.input = uncached.map(|uncached| uncached.saturating_add(usage.cached()));
     usage.output = fields.count("output_tokens");
     if let Some(mut details) = fields.enter("output_tokens_details") {
         usage.reasoning = details.count("thinking_tokens");
@@ -32,11 +28,9 @@ pub(super) fn read(mut fields: Fields) -> TokenUsage {
 
 pub(super) fn write(usage: &TokenUsage, losses: &mut LossList) -> Object {
     let mut object = Object::new();
-    let cached = usage
-        .cache_read
-        .unwrap_or(0)
-        .saturating_add(usage.cache_write.unwrap_or(0));
-    let uncached = usage.input.map(|input| input.saturating_sub(cached));
+    let uncached = usage
+        .input
+        .map(|input| input.saturating_sub(usage.cached()));
     put(&mut object, "input_tokens", uncached);
     put(&mut object, "cache_read_input_tokens", usage.cache_read);
     put(

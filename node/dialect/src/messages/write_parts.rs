@@ -6,22 +6,15 @@ use super::DIALECT;
 use crate::cache_mark;
 use crate::fields::put;
 use crate::free_text;
-use crate::grammar::Object;
+use crate::grammar::{Object, Toward};
 use crate::hub::part::{
     Attachment, AttachmentKind, AttachmentSource, Part, PartKind, Thinking, ToolCall, ToolInput,
-    ToolResult, ToolStyle,
+    ToolResult,
 };
 use crate::ids;
 use crate::loss::LossList;
 use crate::rest::Rest;
 use crate::signature;
-
-/// Whether a block goes to an upstream or to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Toward {
-    Upstream,
-    Client,
-}
 
 /// Writes one block; nothing if there is nothing to say, or messages cannot say it.
 pub(super) fn write(part: &Part, toward: Toward, losses: &mut LossList) -> Option<Value> {
@@ -172,13 +165,9 @@ fn default_media_type(kind: &str) -> &'static str {
 }
 
 fn write_tool_call(call: &ToolCall, rest: &Rest, losses: &mut LossList) -> Object {
-    let input = match (&call.input, call.style) {
-        (ToolInput::Json(value), _) if rest.is_from(DIALECT) => value.clone(),
-        (input, ToolStyle::Custom) => free_text::wrapped(&input.to_text()),
-        (input, ToolStyle::Function) => input.to_object().unwrap_or_else(|| {
-            losses.add(rest.at("input"), "the tool's input is no JSON object");
-            json!({})
-        }),
+    let input = match &call.input {
+        ToolInput::Json(value) if rest.is_from(DIALECT) => value.clone(),
+        _ => free_text::json_input(call, rest, losses),
     };
     let mut block = typed("tool_use", "input", input);
     block.insert("id".to_string(), json!(fitting(&call.id, rest, "id")));

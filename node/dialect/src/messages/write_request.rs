@@ -2,16 +2,34 @@
 
 use serde_json::{Value, json};
 
-use super::write_parts::{Toward, write_content};
+use super::write_parts::write_content;
 use super::{DIALECT, tools, write_reasoning, write_turns};
 use crate::cache_mark;
 use crate::fields::{inside, put};
-use crate::grammar::Object;
+use crate::grammar::{Object, Toward};
 use crate::hub::request::{HubRequest, OutputFormat, OutputKind};
 use crate::loss::LossList;
+use crate::unsayable::{self, RequestField};
 
 /// The highest temperature, by Anthropic's reference.
 const TEMPERATURE_MAX: f64 = 1.0;
+
+/// What the dialect lacks, and what a client reads about that.
+const UNSAYABLE: [(RequestField, &str); 10] = [
+    (RequestField::FrequencyPenalty, "messages has no penalties"),
+    (RequestField::PresencePenalty, "messages has no penalties"),
+    (RequestField::Seed, "messages has no seed"),
+    (RequestField::Answers, "messages gives one answer"),
+    (RequestField::Logprobs, "messages has no log probabilities"),
+    (
+        RequestField::TopLogprobs,
+        "messages has no log probabilities",
+    ),
+    (RequestField::Verbosity, "messages has no verbosity"),
+    (RequestField::Metadata, "messages takes no labels"),
+    (RequestField::PromptCacheKey, "messages has no cache keys"),
+    (RequestField::Store, "messages keeps no answers"),
+];
 
 pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
     let mut body = Object::new();
@@ -58,7 +76,7 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
         write_output(output, &mut body, losses);
     }
     write_terms(request, &mut body, losses);
-    lose_unsayable(request, losses);
+    unsayable::lose(request, &UNSAYABLE, losses);
     cache_mark::write(request.cache.as_ref(), DIALECT, &mut body, losses);
     put(&mut body, "stream", request.stream);
     request.rest.write(DIALECT, &mut body, losses);
@@ -137,49 +155,4 @@ fn write_terms(request: &HubRequest, body: &mut Object, losses: &mut LossList) {
         None => None,
     };
     put(body, "service_tier", tier);
-}
-
-fn lose_unsayable(request: &HubRequest, losses: &mut LossList) {
-    let at = |field| request.rest.at(field);
-    let sampling = &request.sampling;
-    let frequency = sampling
-        .frequency_penalty
-        .as_ref()
-        .filter(|number| number.as_f64() != Some(0.0));
-    let presence = sampling
-        .presence_penalty
-        .as_ref()
-        .filter(|number| number.as_f64() != Some(0.0));
-    losses.add_some(
-        frequency,
-        at("frequency_penalty"),
-        "messages has no penalties",
-    );
-    losses.add_some(
-        presence,
-        at("presence_penalty"),
-        "messages has no penalties",
-    );
-    losses.add_some(sampling.seed.as_ref(), at("seed"), "messages has no seed");
-    let several = request.answers.filter(|answers| *answers != 1);
-    losses.add_some(several.as_ref(), at("answers"), "messages gives one answer");
-    let logprobs = request.logprobs.filter(|wanted| *wanted);
-    losses.add_some(
-        logprobs.as_ref(),
-        at("logprobs"),
-        "messages has no log probabilities",
-    );
-    let top = request.top_logprobs.as_ref();
-    losses.add_some(top, at("top_logprobs"), "messages has no log probabilities");
-    let verbosity = request.verbosity.as_ref().filter(|word| *word != "medium");
-    losses.add_some(verbosity, at("verbosity"), "messages has no verbosity");
-    let metadata = request
-        .metadata
-        .as_ref()
-        .filter(|labels| !labels.is_empty());
-    losses.add_some(metadata, at("metadata"), "messages takes no labels");
-    let key = request.prompt_cache_key.as_ref();
-    losses.add_some(key, at("prompt_cache_key"), "messages has no cache keys");
-    let store = request.store.filter(|store| *store);
-    losses.add_some(store.as_ref(), at("store"), "messages keeps no answers");
 }

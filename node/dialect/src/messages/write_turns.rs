@@ -7,11 +7,12 @@
 use serde_json::{Value, json};
 
 use super::DIALECT;
-use super::write_parts::{self, Toward, write_content};
-use crate::grammar::Object;
+use super::write_parts::{self, write_content};
+use crate::grammar::{Object, Toward};
 use crate::hub::part::{Part, PartKind};
 use crate::hub::request::{HubRequest, Role, Turn};
 use crate::loss::LossList;
+use crate::sides;
 
 /// The turns of a request in messages, as they were.
 pub(super) fn home(turns: &[Turn], losses: &mut LossList) -> Vec<Value> {
@@ -36,22 +37,14 @@ pub(super) fn home(turns: &[Turn], losses: &mut LossList) -> Vec<Value> {
 
 /// `system` and the messages of a request in another dialect.
 pub(super) fn foreign(request: &HubRequest, losses: &mut LossList) -> (Option<Value>, Vec<Value>) {
-    let is_instruction = |turn: &&Turn| matches!(turn.role, Role::System | Role::Developer);
-    let front = request.turns.iter().take_while(is_instruction);
-    let front: Vec<&Turn> = front.collect();
-    for turn in &front {
-        turn.rest.lose(losses);
-    }
-    let of_turns = front.iter().flat_map(|turn| &turn.parts);
-    let system: Vec<Value> = request
-        .instructions
-        .iter()
-        .chain(of_turns)
+    let (instructions, turns) = sides::instructions(request, losses);
+    let system: Vec<Value> = instructions
+        .into_iter()
         .filter_map(|part| write_parts::write(part, Toward::Upstream, losses))
         .collect();
     let system = (!system.is_empty()).then_some(Value::Array(system));
-    let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
-    for turn in &request.turns[front.len()..] {
+    let mut messages = Vec::new();
+    for turn in turns {
         turn.rest.lose(losses);
         let role = match &turn.role {
             Role::User | Role::Tool => "user",
@@ -63,11 +56,7 @@ pub(super) fn foreign(request: &HubRequest, losses: &mut LossList) -> (Option<Va
             }
         };
         let blocks = write_blocks(&turn.parts, losses);
-        match messages.last_mut() {
-            Some((last, earlier)) if *last == role => earlier.extend(blocks),
-            _ if blocks.is_empty() => {}
-            _ => messages.push((role, blocks)),
-        }
+        sides::say(&mut messages, role, blocks);
     }
     let messages = messages.into_iter().map(|(role, mut blocks)| {
         // Sorting is stable: the order among answers and among the others stays.

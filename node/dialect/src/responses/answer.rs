@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::write_items::{COMPLETED, said_input, write_call, write_home};
-use super::{DIALECT, content, read_items, reasoning_item, usage};
+use super::{DIALECT, content, error, read_items, reasoning_item, usage};
 use crate::fields::{Fields, ReadError, element, put};
 use crate::grammar::{AnswerTerms, Object};
 use crate::hub::answer::{AnswerChoice, HubAnswer, Stop, StopReason};
+use crate::hub::error::ReportedError;
 use crate::hub::part::{Part, PartKind, ToolCall, ToolInput, ToolStyle};
 use crate::hub::request::Role;
 use crate::loss::LossList;
@@ -65,6 +66,7 @@ pub(super) fn read(body: Object) -> Result<HubAnswer, ReadError> {
         choice.turn.parts.extend(item.parts);
     }
     choice.logprobs = hub_logprobs(logprobs);
+    answer.failure = read_failure(&fields);
     choice.stop = read_stop(&mut fields, &choice.turn.parts);
     answer.choices.push(choice);
     read_head(&mut fields, &mut answer);
@@ -72,6 +74,14 @@ pub(super) fn read(body: Object) -> Result<HubAnswer, ReadError> {
     answer.usage = spent.map(usage::read);
     answer.rest = fields.finish();
     Ok(answer)
+}
+
+fn read_failure(fields: &Fields) -> Option<Box<ReportedError>> {
+    if fields.peek_text("status") != Some("failed") {
+        return None;
+    }
+    let report = fields.peek("error").and_then(Value::as_object).cloned();
+    Some(Box::new(error::read_report(report.unwrap_or_default())))
 }
 
 fn read_head(fields: &mut Fields, answer: &mut HubAnswer) {

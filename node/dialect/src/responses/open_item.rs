@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::answer::item_id;
 use crate::grammar::{Object, ServerEvent};
-use crate::hub::part::{Part, PartKind, Thinking, ToolCall, ToolInput};
+use crate::hub::part::{Part, PartKind, Thinking, ToolCall};
 use crate::hub::stream::PartDelta;
 
 /// The items of one response.
@@ -81,7 +81,7 @@ impl Output {
         }
         let state = match &part.kind {
             PartKind::Text(_) | PartKind::Refusal(_) => PartState::Words {
-                is_refusal: matches!(part.kind, PartKind::Refusal(_)),
+                is_refusal: part.is_refusal(),
                 text: String::new(),
                 place: None,
             },
@@ -92,11 +92,7 @@ impl Output {
             },
             PartKind::ToolCall(call) => PartState::Call {
                 call: call.clone(),
-                input: match &call.input {
-                    // An empty object stands for an input that is still to come.
-                    ToolInput::Json(Value::Object(object)) if object.is_empty() => String::new(),
-                    input => input.to_text(),
-                },
+                input: call.input.begun_text(),
                 said: 0,
                 place: None,
             },

@@ -7,17 +7,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::piece::{CHOICE, Piece, delta_event};
 use super::read_items::{self, ITEM};
 use super::reasoning_item::BETWEEN;
-use super::{DIALECT, answer, content, reasoning_item};
+use super::{DIALECT, content, reasoning_item};
 use crate::fields::ReadError;
 use crate::grammar::Object;
 use crate::hub::part::{Part, PartKind};
 use crate::hub::stream::{PartDelta, StreamEvent};
 use crate::rest::Rest;
-
-/// The one choice of a response.
-pub(super) const CHOICE: u64 = 0;
 
 /// How many parts are told apart.
 const PARTS_MAX: usize = 65_536;
@@ -36,7 +34,11 @@ enum Item {
         shell: Rest,
         pieces: BTreeMap<u64, Piece>,
     },
-    Call(Piece),
+    Call {
+        piece: Piece,
+        /// Whether its id and its name are still to come.
+        lacks: Lacking,
+    },
     Thought {
         piece: Piece,
         /// Whether the pieces are a summary or the thought itself, and which part of it came last.
@@ -47,67 +49,11 @@ enum Item {
     Done,
 }
 
-/// A part that comes in pieces.
-struct Piece {
-    index: usize,
-    /// How many bytes of it have come.
-    length: usize,
-    /// Of how many tokens the log probabilities have come.
-    tokens: usize,
-    is_open: bool,
-    kind: fn(String) -> PartDelta,
-}
-
-impl Piece {
-    const fn new(index: usize, kind: fn(String) -> PartDelta) -> Self {
-        Self {
-            index,
-            length: 0,
-            tokens: 0,
-            is_open: true,
-            kind,
-        }
-    }
-
-    fn extend(&mut self, more: String, events: &mut Vec<StreamEvent>) {
-        self.length += more.len();
-        let delta = (self.kind)(more);
-        events.push(delta_event(self.index, delta));
-    }
-
-    // Says what has not come yet of the whole.
-    fn complete(&mut self, whole: &str, events: &mut Vec<StreamEvent>) {
-        match whole.get(self.length..) {
-            Some(more) if !more.is_empty() => self.extend(more.to_string(), events),
-            _ => {}
-        }
-    }
-
-    fn judge(&mut self, tokens: Vec<Value>, events: &mut Vec<StreamEvent>) {
-        self.tokens += tokens.len();
-        if let Some(value) = answer::hub_logprobs(tokens) {
-            let choice = CHOICE;
-            events.push(StreamEvent::Logprobs { choice, value });
-        }
-    }
-
-    fn stop(&mut self, events: &mut Vec<StreamEvent>) {
-        if std::mem::take(&mut self.is_open) {
-            events.push(StreamEvent::PartStop {
-                choice: CHOICE,
-                index: self.index,
-            });
-        }
-    }
-}
-
-fn delta_event(index: usize, delta: PartDelta) -> StreamEvent {
-    StreamEvent::PartDelta {
-        choice: CHOICE,
-        index,
-        delta,
-        rest: Rest::new(DIALECT, "delta"),
-    }
+/// What is still to come of a call beside its input.
+#[derive(Clone, Copy)]
+struct Lacking {
+    id: bool,
+    name: bool,
 }
 
 impl Items {
@@ -138,7 +84,11 @@ impl Items {
                 self.has_calls = true;
                 let mut piece = Piece::new(self.number()?, PartDelta::ToolInput);
                 piece.length = call.input.to_text().len();
-                Item::Call(piece)
+                let lacks = Lacking {
+                    id: call.id.is_empty(),
+                    name: call.name.is_empty(),
+                };
+                Item::Call { piece, lacks }
             }
             PartKind::Thinking(thinking) => {
                 thinking.text = None;
@@ -150,7 +100,7 @@ impl Items {
             }
             _ => Item::Waiting,
         };
-        if let Item::Call(piece) | Item::Thought { piece, .. } = &item {
+        if let Item::Call { piece, .. } | Item::Thought { piece, .. } = &item {
             events.push(part_start(piece.index, part));
         }
         self.items.insert(number, item);
@@ -274,14 +224,14 @@ impl Items {
 
     /// The input of a call goes on.
     pub(super) fn extend_call(&mut self, number: u64, more: String, events: &mut Vec<StreamEvent>) {
-        if let Some(Item::Call(piece)) = self.items.get_mut(&number) {
+        if let Some(Item::Call { piece, .. }) = self.items.get_mut(&number) {
             piece.extend(more, events);
         }
     }
 
     /// The input of a call is whole.
     pub(super) fn end_input(&mut self, number: u64, whole: &str, events: &mut Vec<StreamEvent>) {
-        if let Some(Item::Call(piece)) = self.items.get_mut(&number) {
+        if let Some(Item::Call { piece, .. }) = self.items.get_mut(&number) {
             piece.complete(whole, events);
         }
     }
@@ -330,7 +280,8 @@ impl Items {
                     }
                 }
             }
-            Some(Item::Call(piece)) => {
+            Some(Item::Call { piece, lacks }) => {
+                name_call(piece.index, *lacks, &item, events);
                 let input = item["arguments"].as_str().or(item["input"].as_str());
                 piece.complete(input.unwrap_or_default(), events);
                 piece.stop(events);
@@ -369,6 +320,18 @@ impl Items {
         self.parts += 1;
         Ok(self.parts - 1)
     }
+}
+
+// Some servers name a call when it is whole.
+fn name_call(index: usize, lacks: Lacking, item: &Value, events: &mut Vec<StreamEvent>) {
+    let said = |field: &str| {
+        let text = item[field].as_str().filter(|text| !text.is_empty());
+        text.map(ToString::to_string)
+    };
+    let id = said("call_id").filter(|_| lacks.id).map(PartDelta::ToolId);
+    let name = said("name").filter(|_| lacks.name);
+    let deltas = id.into_iter().chain(name.map(PartDelta::ToolName));
+    events.extend(deltas.map(|delta| delta_event(index, delta)));
 }
 
 fn part_start(index: usize, part: Part) -> StreamEvent {

@@ -4,7 +4,8 @@
 
 use serde_json::Value;
 
-use super::read_event::{CHOICE, Items};
+use super::piece::CHOICE;
+use super::read_event::Items;
 use super::{DIALECT, answer, error, usage};
 use crate::fields::{Fields, ReadError};
 use crate::grammar::{Object, StreamEnding, StreamReader, event_object};

@@ -12,12 +12,23 @@ use crate::hub::request::{HubRequest, OutputKind, ReasoningMode};
 use crate::ids;
 use crate::loss::LossList;
 use crate::reasoning::{NO_EFFORT, effort_of};
+use crate::unsayable::{self, RequestField};
 
 /// What separates instructions that become one text.
 const BETWEEN_INSTRUCTIONS: &str = "\n\n";
 
 /// The least number of tokens that an answer may be limited to, by the error message of OpenAI's API.
 const MAX_TOKENS_MIN: u64 = 16;
+
+/// What the dialect lacks, and what a client reads about that.
+const UNSAYABLE: [(RequestField, &str); 6] = [
+    (RequestField::FrequencyPenalty, "responses has no penalties"),
+    (RequestField::PresencePenalty, "responses has no penalties"),
+    (RequestField::Seed, "responses has no seed"),
+    (RequestField::TopK, "responses has no top_k"),
+    (RequestField::Stop, "responses has no stop sequences"),
+    (RequestField::Answers, "responses gives one answer"),
+];
 
 pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
     let is_home = request.rest.is_from(DIALECT);
@@ -44,7 +55,7 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
         put(&mut body, "presence_penalty", presence);
         write_home_reasoning(request, &mut body);
     } else {
-        lose_unsayable(request, losses);
+        unsayable::lose(request, &UNSAYABLE, losses);
         write_reasoning(request, &mut body, losses);
         write_include(request, &mut body);
         // Nobody can refer to it: the client's dialect has no such reference.
@@ -219,31 +230,4 @@ fn service_tier<'a>(request: &'a HubRequest, losses: &mut LossList) -> Option<&'
             None
         }
     }
-}
-
-fn lose_unsayable(request: &HubRequest, losses: &mut LossList) {
-    let at = |field| request.rest.at(field);
-    let sampling = &request.sampling;
-    for (field, penalty) in [
-        ("frequency_penalty", &sampling.frequency_penalty),
-        ("presence_penalty", &sampling.presence_penalty),
-    ] {
-        let penalty = penalty.as_ref();
-        let penalty = penalty.filter(|number| number.as_f64() != Some(0.0));
-        losses.add_some(penalty, at(field), "responses has no penalties");
-    }
-    losses.add_some(sampling.seed.as_ref(), at("seed"), "responses has no seed");
-    losses.add_some(
-        sampling.top_k.as_ref(),
-        at("top_k"),
-        "responses has no top_k",
-    );
-    let stop = request.stop.first();
-    losses.add_some(stop, at("stop"), "responses has no stop sequences");
-    let several = request.answers.filter(|answers| *answers != 1);
-    losses.add_some(
-        several.as_ref(),
-        at("answers"),
-        "responses gives one answer",
-    );
 }

@@ -124,7 +124,7 @@ impl Writer {
             | StreamEvent::Stop { choice, .. } => {
                 losses.add(format!("choices[{choice}]"), "responses gives one answer");
             }
-            StreamEvent::Usage(usage) => self.use_up(*usage),
+            StreamEvent::Usage(usage) => usage.add_to(&mut self.usage),
             StreamEvent::Choice { rest, turn, .. } => {
                 rest.lose(losses);
                 turn.lose(losses);
@@ -140,7 +140,7 @@ impl Writer {
 
     fn start(&mut self, answer: HubAnswer, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
         if let Some(usage) = answer.usage.clone() {
-            self.use_up(usage);
+            usage.add_to(&mut self.usage);
         }
         let mut head = HubAnswer::new(Rest::new(answer.rest.from(), ""));
         head.id = answer.id;
@@ -193,13 +193,6 @@ impl Writer {
             losses.add(part.rest.path(), "responses has no such part");
         }
         self.output.start(index, part, out);
-    }
-
-    fn use_up(&mut self, later: TokenUsage) {
-        match &mut self.usage {
-            Some(usage) => usage.update(later),
-            None => self.usage = Some(later),
-        }
     }
 
     fn end(&mut self, out: &mut Vec<ServerEvent>, losses: &mut LossList) {
