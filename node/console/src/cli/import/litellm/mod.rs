@@ -17,6 +17,7 @@ mod groups;
 mod known;
 mod model;
 mod native;
+mod out_of_reach;
 mod params;
 mod providers;
 mod reading;
