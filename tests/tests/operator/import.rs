@@ -280,7 +280,7 @@ fn imported_urls_keep_their_hosts_and_pass_the_check_without_a_warning() {
     assert_eq!(imported.status.code(), Some(3), "{findings}");
     for part in [
         "note: model_list[0].litellm_params.api_base: https://openai-eu.openai.azure.com/ is written as \
-         https://openai-eu.openai.azure.com/openai/v1",
+         https://openai-eu.openai.azure.com:",
         "clients ask for MODEL, not for anthropic/MODEL",
         "note: litellm_settings.callbacks[0]: prometheus is built in",
         "note: litellm_settings.callbacks[1]: otel is built in",
@@ -296,7 +296,7 @@ fn imported_urls_keep_their_hosts_and_pass_the_check_without_a_warning() {
         .expect("the program runs");
     let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(
-        checked.contains("upstream  azure at https://openai-eu.openai.azure.com/openai/v1"),
+        checked.contains("upstream  azure at https://openai-eu.openai.azure.com (azure, key)"),
         "{checked}"
     );
     assert!(!checked.contains("base_url"), "{checked}");

@@ -5,6 +5,7 @@
 //! provider's OpenAI-compatible API, and how certain that is comes with it.
 
 use grapevine_config::address::{AddressError, BaseUrl};
+use grapevine_config::checked;
 use http::Uri;
 
 use super::providers::{AZURE_PATH, Base, Provider};
@@ -31,6 +32,10 @@ pub(super) struct MappedBase {
     pub(super) fit: Fit,
     /// The deployment that a URL of Azure's names; LiteLLM asks that one, whatever the model is called.
     pub(super) deployment: Option<String>,
+    /// Whether a URL of Azure's is that of its v1 API.
+    pub(super) is_v1: bool,
+    /// Whose API it is, where the new file names it.
+    pub(super) provider: Option<checked::Provider>,
 }
 
 /// How well a base URL stands for an `api_base`.
@@ -40,11 +45,11 @@ pub(super) enum Fit {
     Same,
     /// It had a query, which is not sent.
     QueryDropped,
-    /// Azure's v1 API, which every resource of Azure has.
+    /// A resource of Azure's.
     Azure,
-    /// Azure's v1 API, at a host or below a path where that may not be.
+    /// Azure's API, at a host or below a path where that may not be.
     AzureGuessed,
-    /// LiteLLM speaks the provider's own protocol there, and a node OpenAI's.
+    /// LiteLLM asks for other paths there than a node.
     OtherProtocol,
 }
 
@@ -76,15 +81,34 @@ pub(super) fn map(provider: &Provider, text: &str) -> Result<MappedBase, Address
         Some(before) => format!("{before}..."),
         None => text.to_owned(),
     };
-    let (url, fit, deployment) = match provider.base {
-        Base::At(_) | Base::Written => (without_call(&written), Fit::Same, None),
-        Base::Below(_) => (below(provider, &written)?, Fit::Same, None),
-        Base::Compatible(known) => {
-            let (url, fit) = compatible(known, &written)?;
-            (url, fit, None)
-        }
-        Base::Azure => azure(&written)?,
+    let plain = |(url, fit)| AzureBase {
+        url,
+        fit,
+        deployment: None,
+        is_v1: false,
     };
+    let is_resource = provider.base == Base::Azure || is_azure(&written);
+    let (mapped, named) = match provider.base {
+        Base::At(_) | Base::Written => (plain((without_call(&written), Fit::Same)), None),
+        Base::Below(_) => (plain((below(provider, &written)?, Fit::Same)), None),
+        Base::Compatible(known) => (plain(compatible(known, &written)?), None),
+        Base::Named(named, known) => (plain(host(named, known, &written)?), Some(named)),
+        Base::Azure | Base::Foundry if is_resource => {
+            (azure(&written)?, Some(checked::Provider::Azure))
+        }
+        Base::Azure | Base::Foundry => {
+            let mut mapped = azure(&written)?;
+            let path = format!("{}{AZURE_PATH}", mapped.url.path());
+            mapped.url = mapped.url.with_path(&path)?;
+            (mapped, None)
+        }
+    };
+    let AzureBase {
+        url,
+        fit,
+        deployment,
+        is_v1,
+    } = mapped;
     let fit = match fit {
         Fit::Same if uri.query().is_some() => Fit::QueryDropped,
         fit => fit,
@@ -94,7 +118,55 @@ pub(super) fn map(provider: &Provider, text: &str) -> Result<MappedBase, Address
         old,
         fit,
         deployment,
+        is_v1,
+        provider: named,
     })
+}
+
+/// What a URL of Azure's becomes.
+struct AzureBase {
+    url: BaseUrl,
+    fit: Fit,
+    deployment: Option<String>,
+    is_v1: bool,
+}
+
+/// The host of a named provider, below whose paths the base URL ends; `known` is its own.
+fn host(
+    provider: checked::Provider,
+    known: Option<&str>,
+    url: &BaseUrl,
+) -> Result<(BaseUrl, Fit), AddressError> {
+    let url = above_paths(provider, url)?;
+    let known: Option<BaseUrl> = known.map(str::parse).transpose()?;
+    let is_own = known.is_none_or(|known| url.host().eq_ignore_ascii_case(known.host()));
+    // LiteLLM appends no more than the call to another host's URL.
+    let fit = match provider == checked::Provider::Gemini && !is_own {
+        true => Fit::OtherProtocol,
+        false => Fit::Same,
+    };
+    Ok((url, fit))
+}
+
+/// The URL without what a provider's paths hold already, and without the call that it is of.
+fn above_paths(provider: checked::Provider, url: &BaseUrl) -> Result<BaseUrl, AddressError> {
+    let mut url = url.clone();
+    loop {
+        let path = url.path();
+        let above = url
+            .without_endpoint()
+            .map(|(base, _)| base.path().to_owned());
+        let above = above.or_else(|| Some(path.split_once("/deployments/")?.0.to_owned()));
+        let above = above.or_else(|| {
+            let mut prefixes = provider.prefixes().iter();
+            let above = prefixes.find_map(|prefix| path.strip_suffix(prefix))?;
+            Some(above.to_owned())
+        });
+        match above {
+            Some(above) => url = url.with_path(&above)?,
+            None => return Ok(url),
+        }
+    }
 }
 
 /// Whether `url` is at a resource of Azure's.
@@ -134,8 +206,8 @@ fn compatible(known: &str, url: &BaseUrl) -> Result<(BaseUrl, Fit), AddressError
     Ok((without_call(url), Fit::OtherProtocol))
 }
 
-/// Azure's v1 API, for any URL of a resource, a deployment or a call.
-fn azure(url: &BaseUrl) -> Result<(BaseUrl, Fit, Option<String>), AddressError> {
+/// What is above Azure's paths, for any URL of a resource, a deployment or a call.
+fn azure(url: &BaseUrl) -> Result<AzureBase, AddressError> {
     let segments: Vec<&str> = url.path().split('/').filter(|it| !it.is_empty()).collect();
     let openai = segments.iter().position(|segment| *segment == "openai");
     let (before, after) = match openai {
@@ -155,18 +227,19 @@ fn azure(url: &BaseUrl) -> Result<(BaseUrl, Fit, Option<String>), AddressError> 
         Ok(rest.path().to_owned())
     };
     // Without `openai` in it, a path is that of the model catalogue's calls, or one that is not known.
-    let before = match openai {
-        Some(_) if before.is_empty() => String::new(),
-        Some(_) => format!("/{}", before.join("/")),
-        None => rest(before)?,
-    };
-    let is_known = is_v1 || is_azure(url) && before.is_empty();
+    let before = url.with_path(&format!("/{}", before.join("/")))?;
+    let before = above_paths(checked::Provider::Azure, &before)?;
+    let is_known = is_v1 || is_azure(url) && before.path().is_empty();
     let fit = match is_known && rest(call)?.is_empty() {
         true => Fit::Azure,
         false => Fit::AzureGuessed,
     };
-    let url = url.with_path(&format!("{before}{AZURE_PATH}"))?;
-    Ok((url, fit, deployment))
+    Ok(AzureBase {
+        url: before,
+        fit,
+        deployment,
+        is_v1,
+    })
 }
 
 #[cfg(test)]
@@ -209,9 +282,10 @@ mod tests {
             ("ollama/m", "http://api/generate/", "http://api/generate/v1"),
             ("ollama/m", "http://h:1/api/generate", "http://h:1/v1"),
             ("ollama/m", "http://[::1]:1/x/api/", "http://[::1]:1/x/v1"),
-            ("anthropic/m", "http://h", "http://h/v1"),
-            ("anthropic/m", "http://h/v1/messages", "http://h/v1"),
-            ("anthropic/m", "https://messages", "https://messages/v1"),
+            ("anthropic/m", "http://h", "http://h"),
+            ("anthropic/m", "http://h/v1/messages", "http://h"),
+            ("anthropic/m", "https://messages", "https://messages"),
+            ("bedrock/m", "https://vpce.example/", "https://vpce.example"),
             (
                 "mistral/m",
                 "https://api.mistral.ai",
@@ -224,8 +298,8 @@ mod tests {
     }
 
     #[test]
-    fn resource_of_azure_is_asked_at_its_v1_api() {
-        let expected = ("https://openai-eu.openai.azure.com/openai/v1", Fit::Azure);
+    fn resource_of_azure_is_its_host() {
+        let expected = ("https://openai-eu.openai.azure.com", Fit::Azure);
         for path in [
             "",
             "/",
@@ -247,7 +321,7 @@ mod tests {
             "r.cognitiveservices.azure.com",
             "R.services.AI.azure.com:443",
         ] {
-            let expected = (format!("https://{host}/openai/v1"), Fit::Azure);
+            let expected = (format!("https://{host}"), Fit::Azure);
             assert_eq!(url("azure_ai/d", &format!("https://{host}")), expected);
         }
     }
@@ -255,33 +329,35 @@ mod tests {
     #[test]
     fn host_that_is_not_azures_is_a_guess() {
         for (text, expected) in [
-            ("https://openai", "https://openai/openai/v1"),
+            ("https://openai", "https://openai"),
             (
                 "https://openai.example:8443/",
-                "https://openai.example:8443/openai/v1",
+                "https://openai.example:8443",
             ),
-            (
-                "https://openai.azure.com",
-                "https://openai.azure.com/openai/v1",
-            ),
+            ("https://openai.azure.com", "https://openai.azure.com"),
             (
                 "https://gateway.example/eu/openai/deployments/d",
-                "https://gateway.example/eu/openai/v1",
+                "https://gateway.example/eu",
             ),
             (
                 "https://r.openai.azure.com/other",
-                "https://r.openai.azure.com/other/openai/v1",
+                "https://r.openai.azure.com/other",
             ),
             (
                 "https://r.openai.azure.com/openai/other",
-                "https://r.openai.azure.com/openai/v1",
+                "https://r.openai.azure.com",
             ),
         ] {
             let expected = (expected.to_owned(), Fit::AzureGuessed);
             assert_eq!(url("azure/d", text), expected, "{text}");
         }
         let explicit = "https://gateway.example/eu/openai/v1";
-        assert_eq!(url("azure/d", explicit), (explicit.to_owned(), Fit::Azure));
+        let above = "https://gateway.example/eu".to_owned();
+        assert_eq!(url("azure/d", explicit), (above, Fit::Azure));
+        assert!(mapped("azure/d", explicit).is_v1);
+        let own_host = "https://d.eastus.models.ai.azure.com";
+        let expected = (format!("{own_host}/openai/v1"), Fit::AzureGuessed);
+        assert_eq!(url("azure_ai/d", own_host), expected);
     }
 
     #[test]
@@ -292,8 +368,8 @@ mod tests {
     }
 
     #[test]
-    fn host_of_another_protocol_is_asked_where_its_openai_api_is() {
-        let known = "https://generativelanguage.googleapis.com/v1beta/openai";
+    fn host_of_a_provider_is_asked_where_its_own_api_is() {
+        let known = "https://generativelanguage.googleapis.com";
         for path in ["", "/v1beta", "/v1beta/openai/"] {
             let text = format!("https://generativelanguage.googleapis.com{path}");
             assert_eq!(url("gemini/m", &text), (known.to_owned(), Fit::Same));

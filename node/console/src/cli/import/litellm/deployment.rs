@@ -106,8 +106,10 @@ impl Reading {
     ) -> Option<Deployment> {
         let called = self.base_url(item, provider, params)?;
         let serves = self.by_url(item, &called, serves);
-        self.about(item, provider, params);
-        let (api_key, headers) = self.credential(item, provider, params, called.takes_api_key);
+        let (mut native, serves) = self.native(item, &called, serves, params)?;
+        self.about(item, provider);
+        let (api_key, headers, auth) = self.credential(item, provider, params, called.provider);
+        native.auth = auth;
         let timeout = params
             .take("timeout")
             .and_then(|at| self.seconds(&at, FIRST_BYTE_MAX));
@@ -136,6 +138,7 @@ impl Reading {
         let endpoint = Endpoint {
             label: provider.name.to_owned(),
             base_url: called.base_url,
+            native,
             api_key,
             headers,
             wait: timeout.or(settings.timeout),
@@ -144,7 +147,7 @@ impl Reading {
             in_flight: in_flight.or(settings.in_flight),
             failure_threshold: fails.map(|fails| fails + 1).or(settings.failure_threshold),
             cooldown: cooldown.or(settings.cooldown),
-            is_probed: provider.lists_models,
+            is_probed: provider.lists_models || called.provider.is_some(),
         };
         Some(Deployment {
             name: String::new(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine_base::table::printable;
+use grapevine_config::checked;
 use grapevine_core::ids::ModelName;
 use http::{HeaderName, HeaderValue};
 
@@ -11,6 +12,7 @@ use super::super::finding::Kind;
 use super::super::section::At;
 use super::api_base::{self, Fit, MappedBase};
 use super::model::Serves;
+use super::native::{Native, WrittenAuth};
 use super::params::Params;
 use super::providers::{Base, Provider};
 use super::reading::{NO_VARIABLE, Reading, Spelling};
@@ -20,7 +22,9 @@ use super::reading::{NO_VARIABLE, Reading, Spelling};
 pub(super) struct Endpoint {
     /// The provider's name, which the upstream takes.
     pub(super) label: String,
-    pub(super) base_url: String,
+    /// `None` is the provider's own.
+    pub(super) base_url: Option<String>,
+    pub(super) native: Native,
     /// Always a variable.
     pub(super) api_key: Option<String>,
     pub(super) headers: BTreeMap<String, String>,
@@ -37,12 +41,33 @@ pub(super) struct Endpoint {
 /// Where a deployment is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Called {
-    /// As written in the new file.
-    pub(super) base_url: String,
+    /// As written in the new file; `None` is the provider's own.
+    pub(super) base_url: Option<String>,
     /// The deployment of Azure's that the URL names.
     pub(super) deployment: Option<String>,
-    /// Whether a key goes into Azure's header instead of a bearer token.
-    pub(super) takes_api_key: bool,
+    /// Whose API it is, where the new file names it.
+    pub(super) provider: Option<checked::Provider>,
+    /// Whether it is a resource of Azure's, asked for models of its catalogue.
+    pub(super) is_catalogue: bool,
+    /// Whether its URL is that of Azure's v1 API.
+    pub(super) is_v1: bool,
+}
+
+impl Called {
+    /// At this URL, without anything of Azure's.
+    fn new(
+        asked: &Provider,
+        base_url: Option<String>,
+        provider: Option<checked::Provider>,
+    ) -> Self {
+        Self {
+            base_url,
+            deployment: None,
+            provider,
+            is_catalogue: asked.base == Base::Foundry,
+            is_v1: false,
+        }
+    }
 }
 
 impl Reading {
@@ -52,8 +77,11 @@ impl Reading {
         provider: &Provider,
         params: &mut Params<'_>,
     ) -> Option<Called> {
-        let others = params.take("base_url");
-        let at = params.take("api_base").or(others);
+        let mut at = params.take("base_url");
+        at = params.take("api_base").or(at);
+        if matches!(provider.base, Base::Named(checked::Provider::Bedrock, _)) {
+            at = params.take("aws_bedrock_runtime_endpoint").or(at);
+        }
         let at = at.filter(|at| at.text() != Some(""));
         let Some(at) = at else {
             return self.default_url(item, provider);
@@ -77,12 +105,15 @@ impl Reading {
 
     /// Where a provider is called when nothing is written.
     fn default_url(&mut self, item: &At<'_>, provider: &Provider) -> Option<Called> {
-        if provider.base == Base::Azure {
+        if matches!(provider.base, Base::Azure | Base::Foundry) {
             let name = match provider.name {
                 "azure_ai" => "AZURE_AI_API_BASE",
                 _ => "AZURE_API_BASE",
             };
             return self.url_of_variable(item, provider, name);
+        }
+        if let Base::Named(named, None) = provider.base {
+            return Some(Called::new(provider, None, Some(named)));
         }
         let Some(url) = provider.base.default_url() else {
             let problem = format!(
@@ -93,11 +124,8 @@ impl Reading {
                 .add(Kind::Lost, item, problem, "write it, /v1 included");
             return None;
         };
-        Some(Called {
-            base_url: url.to_owned(),
-            deployment: None,
-            takes_api_key: false,
-        })
+        let named = provider.base.named();
+        Some(Called::new(provider, Some(url.to_owned()), named))
     }
 
     fn url_of_variable(&mut self, at: &At<'_>, provider: &Provider, name: &str) -> Option<Called> {
@@ -111,8 +139,7 @@ impl Reading {
         let base_url = format!("{variable}{below}");
         let problem = format!("is written as {base_url}");
         match provider.base {
-            Base::Azure => {
-                let problem = format!("{problem}: {AZURE_V1}");
+            Base::Azure | Base::Foundry => {
                 let remedy = format!(
                     "let {name} be https://RESOURCE.openai.azure.com, without a slash at its end"
                 );
@@ -127,13 +154,10 @@ impl Reading {
                 let remedy = format!("let {name} end before /v1, without a slash");
                 self.findings.add(Kind::Step, at, problem, remedy);
             }
-            Base::At(_) | Base::Written => {}
+            Base::At(_) | Base::Written | Base::Named(..) => {}
         }
-        Some(Called {
-            base_url,
-            deployment: None,
-            takes_api_key: matches!(provider.name, "azure" | "azure_text"),
-        })
+        let named = provider.base.named();
+        Some(Called::new(provider, Some(base_url), named))
     }
 
     fn url_as_written(&mut self, at: &At<'_>, provider: &Provider, text: &str) -> Option<Called> {
@@ -146,12 +170,10 @@ impl Reading {
             }
         };
         self.changed_url(at, provider, &mapped);
-        let is_azure = provider.base == Base::Azure;
         Some(Called {
-            base_url: mapped.url.to_string(),
             deployment: mapped.deployment,
-            takes_api_key: is_azure
-                && (provider.name != "azure_ai" || api_base::is_azure(&mapped.url)),
+            is_v1: mapped.is_v1,
+            ..Called::new(provider, Some(mapped.url.to_string()), mapped.provider)
         })
     }
 
@@ -172,21 +194,21 @@ impl Reading {
             ),
             Fit::Azure => (
                 Kind::Note,
-                format!("{written}: {AZURE_V1}"),
-                "nothing to do, unless you rely on one api-version".to_owned(),
+                format!("{written}: Azure's paths follow from the provider"),
+                "nothing to do".to_owned(),
             ),
             Fit::AzureGuessed => (
                 Kind::Changed,
-                format!("{written}, a guess at where Azure's v1 API is: {AZURE_V1}"),
+                format!("{written}, a guess at what Azure's paths are below"),
                 AZURE_FORM.to_owned(),
             ),
             Fit::OtherProtocol => (
                 Kind::Changed,
                 format!(
-                    "{written}: LiteLLM speaks {}'s own protocol there, and a node OpenAI's",
+                    "{written}: LiteLLM asks for other paths of {} there than a node",
                     provider.name
                 ),
-                "write the base URL of its OpenAI-compatible API".to_owned(),
+                "write the URL below which its paths are, or paths".to_owned(),
             ),
         };
         self.findings.add(kind, at, problem, remedy);
@@ -213,18 +235,9 @@ impl Reading {
     }
 
     /// What is different about some providers.
-    pub(super) fn about(&mut self, item: &At<'_>, provider: &Provider, params: &mut Params<'_>) {
-        if let Some(at) = params.take("api_version") {
-            let problem =
-                "is not sent: Azure's v1 API takes none, and the deployment's name as the model";
-            self.findings.add(Kind::Note, &at, problem, "nothing to do");
-        }
+    pub(super) fn about(&mut self, item: &At<'_>, provider: &Provider) {
         let (problem, remedy) = match provider.name {
-            "anthropic" => (
-                "requests are not translated: /v1/messages is Anthropic's, /v1/chat/completions its compatibility layer",
-                "let clients of Claude ask /v1/messages",
-            ),
-            "gemini" | "cohere" | "cohere_chat" => (
+            "cohere" | "cohere_chat" => (
                 "is asked at the provider's own OpenAI-compatible endpoint, without LiteLLM's translation",
                 "try the parameters that you use",
             ),
@@ -241,14 +254,18 @@ impl Reading {
         self.findings.add(Kind::Changed, item, problem, remedy);
     }
 
-    /// The bearer token and the headers; where Azure's header takes the key, it is one of these.
+    /// The key and the headers, and how the node authenticates otherwise.
     pub(super) fn credential(
         &mut self,
         item: &At<'_>,
         provider: &Provider,
         params: &mut Params<'_>,
-        takes_api_key: bool,
-    ) -> (Option<String>, BTreeMap<String, String>) {
+        named: Option<checked::Provider>,
+    ) -> (
+        Option<String>,
+        BTreeMap<String, String>,
+        Option<WrittenAuth>,
+    ) {
         let token = params.take("azure_ad_token");
         let written = params.take("api_key");
         let is_token = written.is_none() && token.is_some();
@@ -260,18 +277,19 @@ impl Reading {
                     .add(Kind::Changed, &at, problem, "use the resource's key");
                 self.secret(&at, &format!("{}_TOKEN", provider.name))
             }
-            (None, None) => provider
-                .key
-                .and_then(|name| self.variables.existing(name, &item.key)),
-        };
-        let mut headers = self.headers(provider, params);
-        match key {
-            Some(key) if takes_api_key && !is_token => {
-                headers.entry(AZURE_KEY.to_owned()).or_insert(key);
-                (None, headers)
+            (None, None) => {
+                let auth = named.and_then(|named| self.keyless(named, params));
+                if auth.is_some() {
+                    return (None, self.headers(provider, params), auth);
+                }
+                provider
+                    .key
+                    .and_then(|name| self.variables.existing(name, &item.key))
             }
-            key => (key, headers),
-        }
+        };
+        let headers = self.headers(provider, params);
+        let is_bearer = is_token && named.is_some() && key.is_some();
+        (key, headers, is_bearer.then_some(WrittenAuth::Bearer))
     }
 
     fn headers(
@@ -313,19 +331,12 @@ impl Reading {
     }
 }
 
-/// The header that Azure takes a resource's key in.
-const AZURE_KEY: &str = "api-key";
-
 /// The remedy for a URL that cannot be carried over.
 const URL_FORM: &str = "write https://HOST/v1; a key goes to api_key";
 
-/// What is to be known about every deployment of Azure's.
-const AZURE_V1: &str = "Azure is no provider of its own here and is asked by its v1 API, with the deployment's name \
-                        as the model and no api-version";
-
 /// The remedy for a deployment of Azure's at an unknown host.
-const AZURE_FORM: &str = "write base_url: https://RESOURCE.openai.azure.com/openai/v1, the key into headers: \
-                          {api-key: ${KEY}} and the deployment as upstream_name, or keep LiteLLM for it, as an upstream";
+const AZURE_FORM: &str =
+    "let base_url be what is in front of /openai/, and write paths where they differ";
 
 /// Headers that a node sets itself, so that its configuration refuses them.
 const OWN_HEADERS: [&str; 7] = [

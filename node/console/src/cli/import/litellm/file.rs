@@ -12,6 +12,7 @@ use super::deployment::Deployment;
 use super::endpoint::Endpoint;
 use super::groups::{Route, attempts};
 use super::model::Serves;
+use super::native::{Native, WrittenAuth};
 use super::settings::{FIRST_BYTE_MAX, LitellmSettings};
 
 /// Attempts within one request that can be written.
@@ -173,7 +174,13 @@ impl Upstream<'_> {
     fn write(&self, text: &mut String) {
         let endpoint = self.endpoint;
         line(text, "  - name", &self.name);
-        line(text, "    base_url", &endpoint.base_url);
+        if let Some(provider) = endpoint.native.provider {
+            line(text, "    provider", provider);
+        }
+        if let Some(base_url) = &endpoint.base_url {
+            line(text, "    base_url", base_url);
+        }
+        endpoint.native.write(text);
         if let Some(key) = &endpoint.api_key {
             line(text, "    api_key", key);
         }
@@ -267,6 +274,27 @@ impl Upstream<'_> {
         }
         if !health.is_empty() {
             let _ = writeln!(text, "    health: {{{}}}", health.join(", "));
+        }
+    }
+}
+
+impl Native {
+    fn write(&self, text: &mut String) {
+        for (key, value) in &self.parameters {
+            line(text, &format!("    {key}"), value);
+        }
+        if let Some(dialect) = self.dialect {
+            let _ = writeln!(text, "    dialects: [{dialect}]");
+        }
+        match &self.auth {
+            None => {}
+            Some(WrittenAuth::Bearer) => text.push_str("    auth: bearer\n"),
+            Some(WrittenAuth::Parts(way, parts)) => {
+                let _ = writeln!(text, "    auth:\n      {way}:");
+                for (key, value) in parts {
+                    line(text, &format!("        {key}"), value);
+                }
+            }
         }
     }
 }

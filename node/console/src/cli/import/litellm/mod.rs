@@ -4,7 +4,8 @@
 //! its reason ([`known`]): nothing is dropped in silence. Written against LiteLLM's documentation of November 2026
 //! (`docs/my-website/docs/proxy/`: configs, config_settings, reliability and load_balancing).
 //!
-//! Reading order: [`deployment`], [`model`] and [`endpoint`] with [`api_base`] (one entry), [`settings`] and
+//! Reading order: [`deployment`], [`model`] and [`endpoint`] with [`api_base`] (one entry), [`native`] (what a named
+//! provider has beside), [`settings`] and
 //! [`callbacks`] (all of them), [`groups`] (which deployments serve a name, and when), [`mod@file`] (the text).
 
 mod api_base;
@@ -15,6 +16,8 @@ mod file;
 mod groups;
 mod known;
 mod model;
+mod native;
+mod out_of_reach;
 mod params;
 mod providers;
 mod reading;
@@ -166,12 +169,18 @@ fn check(config: &str, variables: &[Variable], findings: &mut Findings) {
     }
 }
 
-/// A value that the variable could have: a URL is a key and a header too.
+/// A value that the variable could have: a URL is a key and a header too, and no part of a host.
 fn stand_in(variable: &Variable) -> String {
-    match variable.is_hash {
-        true => format!("sha256:{}", "0".repeat(64)),
-        false => "https://set-me.example".to_owned(),
+    if variable.is_hash {
+        return format!("sha256:{}", "0".repeat(64));
     }
+    let is_parameter = variable.keys.iter().any(|key| native::is_parameter(key));
+    let value = if is_parameter {
+        "set-me"
+    } else {
+        "https://set-me.example"
+    };
+    value.to_owned()
 }
 
 /// The comment above the configuration: what to set, and what was not carried over.

@@ -112,10 +112,9 @@ impl Reading {
         let problem = format!("is asked for as {}, without {mark}", printable(own));
         if mark == RESPONSES {
             let problem = format!(
-                "{problem}: LiteLLM translates its requests to /v1/responses, and a node translates none"
+                "{problem}: LiteLLM asks for it at /v1/responses, and a node in the client's own dialect"
             );
-            let remedy =
-                "let clients ask /v1/responses for it, or see whether it answers chats too";
+            let remedy = "write dialects: [responses] at an upstream for it that answers no chats";
             self.findings.add(Kind::Changed, at, problem, remedy);
         } else {
             self.findings.add(Kind::Note, at, problem, "nothing to do");
@@ -151,7 +150,7 @@ impl Reading {
             "change the clients, or list the models: {{name: {prefix}MODEL, upstream_name: MODEL}}"
         );
         // Azure lists models, and is asked for deployments.
-        if provider.lists_models && provider.base != Base::Azure {
+        if provider.lists_models && !matches!(provider.base, Base::Azure | Base::Foundry) {
             let problem = format!(
                 "is written without models, so that the provider's own list counts; {names}"
             );

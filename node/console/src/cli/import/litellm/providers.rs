@@ -3,8 +3,12 @@
 //! Base URLs and the variables of keys are those that LiteLLM itself uses
 //! (`litellm/litellm_core_utils/get_llm_provider_logic.py` and the provider pages of its documentation,
 //! read in November 2026), except: Azure's v1 API (`/openai/v1`, Microsoft's "Azure OpenAI in Microsoft Foundry
-//! Models v1 API"), Gemini's and Cohere's OpenAI-compatible endpoints (their own documentation), and Ollama's
+//! Models v1 API"), Cohere's OpenAI-compatible endpoint (its own documentation), and Ollama's
 //! and text-generation-inference's `/v1` (theirs).
+
+use grapevine_config::checked;
+
+use super::out_of_reach::OUT_OF_REACH;
 
 /// A provider that a node can call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +33,12 @@ pub(super) enum Base {
     Below(Option<&'static str>),
     /// Here; LiteLLM speaks another protocol at the provider, and at an `api_base`.
     Compatible(&'static str),
-    /// On the host of `api_base`, at `/openai/v1`.
+    /// A resource of Azure's, by the host of `api_base`.
     Azure,
+    /// Azure's catalogue of models: a resource, or a host of the model's own at `/openai/v1`.
+    Foundry,
+    /// A provider with paths of its own: at this host unless `api_base` names another, or where its parameters say.
+    Named(checked::Provider, Option<&'static str>),
 }
 
 impl Base {
@@ -38,16 +46,26 @@ impl Base {
     pub(super) const fn default_url(self) -> Option<&'static str> {
         match self {
             Self::At(url) | Self::Below(Some(url)) | Self::Compatible(url) => Some(url),
-            Self::Written | Self::Below(None) | Self::Azure => None,
+            Self::Named(_, url) => url,
+            Self::Written | Self::Below(None) | Self::Azure | Self::Foundry => None,
+        }
+    }
+
+    /// Whose API it is, where the new file names it whatever the URL is.
+    pub(super) const fn named(self) -> Option<checked::Provider> {
+        match self {
+            Self::Azure => Some(checked::Provider::Azure),
+            Self::Named(provider, _) => Some(provider),
+            _ => None,
         }
     }
 
     /// What is added to a variable that LiteLLM takes as `api_base`.
     pub(super) const fn below_variable(self) -> &'static str {
         match self {
-            Self::At(_) | Self::Written | Self::Compatible(_) => "",
             Self::Below(_) => "/v1",
-            Self::Azure => AZURE_PATH,
+            Self::Foundry => AZURE_PATH,
+            _ => "",
         }
     }
 }
@@ -70,6 +88,16 @@ const fn compatible(name: &'static str, url: &'static str, key: &'static str) ->
         base: Base::Compatible(url),
         key: Some(key),
         lists_models: true,
+    }
+}
+
+/// One of a cloud, without a list of models and with credentials of that cloud.
+const fn named(name: &'static str, provider: checked::Provider) -> Provider {
+    Provider {
+        name,
+        base: Base::Named(provider, None),
+        key: None,
+        lists_models: false,
     }
 }
 
@@ -107,22 +135,32 @@ pub(super) const PROVIDERS: &[Provider] = &[
     },
     Provider {
         name: "azure_ai",
-        base: Base::Azure,
+        base: Base::Foundry,
         key: Some("AZURE_AI_API_KEY"),
         lists_models: true,
     },
-    // Its list of models asks for the key in a header of its own, which probes do not send.
     Provider {
         name: "anthropic",
-        base: Base::Below(Some("https://api.anthropic.com/v1")),
+        base: Base::Named(
+            checked::Provider::Anthropic,
+            Some("https://api.anthropic.com"),
+        ),
         key: Some("ANTHROPIC_API_KEY"),
-        lists_models: false,
+        lists_models: true,
     },
-    compatible(
-        "gemini",
-        "https://generativelanguage.googleapis.com/v1beta/openai",
-        "GEMINI_API_KEY",
-    ),
+    Provider {
+        name: "gemini",
+        base: Base::Named(
+            checked::Provider::Gemini,
+            Some("https://generativelanguage.googleapis.com"),
+        ),
+        key: Some("GEMINI_API_KEY"),
+        lists_models: true,
+    },
+    named("bedrock", checked::Provider::Bedrock),
+    named("bedrock_converse", checked::Provider::Bedrock),
+    named("vertex_ai", checked::Provider::Vertex),
+    named("vertex_ai_beta", checked::Provider::Vertex),
     compatible(
         "cohere",
         "https://api.cohere.ai/compatibility/v1",
@@ -255,75 +293,6 @@ pub(super) const PROVIDERS: &[Provider] = &[
     own("huggingface", Base::Below(None)),
 ];
 
-/// Those that a node cannot call, and why.
-const OUT_OF_REACH: &[(&str, &str)] = &[
-    (
-        "bedrock",
-        "signs each request with AWS credentials and speaks a protocol of its own",
-    ),
-    (
-        "bedrock_converse",
-        "signs each request with AWS credentials and speaks a protocol of its own",
-    ),
-    (
-        "sagemaker",
-        "signs each request with AWS credentials and speaks a protocol of its own",
-    ),
-    ("sagemaker_chat", "signs each request with AWS credentials"),
-    (
-        "vertex_ai",
-        "takes Google tokens that last an hour, and names projects and locations in its paths",
-    ),
-    (
-        "vertex_ai_beta",
-        "takes Google tokens that last an hour, and names projects and locations in its paths",
-    ),
-    ("replicate", "speaks a protocol of its own"),
-    (
-        "watsonx",
-        "takes IBM tokens that last an hour, and speaks a protocol of its own",
-    ),
-    (
-        "watsonx_text",
-        "takes IBM tokens that last an hour, and speaks a protocol of its own",
-    ),
-    ("databricks", "names the model in its path"),
-    ("snowflake", "speaks a protocol of its own"),
-    ("cloudflare", "names the model in its path"),
-    ("oci", "signs each request with OCI credentials"),
-    ("github_copilot", "takes tokens that its own login renews"),
-    (
-        "vllm",
-        "is a library inside LiteLLM's process; run `vllm serve` and name it as hosted_vllm",
-    ),
-    ("petals", "is a library inside LiteLLM's process"),
-    ("anthropic_text", "speaks Anthropic's former completion API"),
-    (
-        "text-completion-codestral",
-        "speaks a completion API of its own",
-    ),
-    ("predibase", "names the model in its path"),
-    ("nlp_cloud", "speaks a protocol of its own"),
-    ("aleph_alpha", "speaks a protocol of its own"),
-    ("baseten", "names the model in its host"),
-    ("clarifai", "names the model in its path"),
-    ("triton", "speaks a protocol of its own"),
-    ("custom", "is Python code of your own"),
-    ("oobabooga", "speaks a protocol of its own"),
-    ("maritalk", "speaks a protocol of its own"),
-    ("jina_ai", "is not in this table"),
-    ("voyage", "is not in this table"),
-    ("infinity", "is not in this table"),
-    ("deepgram", "speaks a protocol of its own"),
-    ("elevenlabs", "speaks a protocol of its own"),
-    ("assemblyai", "speaks a protocol of its own"),
-    ("langfuse", "fills in prompts that it keeps"),
-    (
-        "auto_router",
-        "chooses among models by the text of the prompt",
-    ),
-];
-
 /// Beginnings of names that LiteLLM knows without a provider in front, with their provider.
 const BARE_NAMES: &[(&str, &str)] = &[
     ("gpt-", "openai"),
@@ -378,6 +347,9 @@ pub(super) fn find<'a>(model: &'a str, custom: Option<&'a str>) -> Found<'a> {
 /// What LiteLLM takes off an OpenAI model's name: it chooses another API to ask for it.
 pub(super) const RESPONSES: &str = "responses/";
 
+/// What LiteLLM takes off the name of a model of Bedrock's: it says which of its protocols is spoken.
+const BEDROCK_ROUTES: [&str; 2] = ["converse/", "invoke/"];
+
 /// What LiteLLM takes off the name of a deployment of Azure's: it says which parameters that takes.
 const AZURE_SERIES: [&str; 2] = ["o_series/", "gpt5_series/"];
 
@@ -387,6 +359,7 @@ impl Provider {
         let marks: &[&[&'static str]] = match self.name {
             "openai" => &[&[RESPONSES]],
             "azure" | "azure_text" => &[&[RESPONSES], &AZURE_SERIES],
+            "bedrock" | "bedrock_converse" => &[&BEDROCK_ROUTES],
             _ => &[],
         };
         let mut marks = marks.iter().flat_map(|marks| marks.iter());
@@ -434,13 +407,13 @@ mod tests {
         assert_eq!(find("zephyr", None), Found::Unknown);
         assert_eq!(find("nobody/zephyr", None), Found::Unknown);
         assert!(matches!(
-            find("bedrock/x", None),
-            Found::OutOfReach("bedrock", _)
+            find("sagemaker/x", None),
+            Found::OutOfReach("sagemaker", _)
         ));
-        assert!(matches!(
-            find("gemini-1.5-pro", None),
-            Found::OutOfReach("vertex_ai", _)
-        ));
+        assert_eq!(
+            named("gemini-1.5-pro", None),
+            Some(("vertex_ai", "gemini-1.5-pro"))
+        );
     }
 
     #[test]
@@ -451,6 +424,7 @@ mod tests {
         };
         assert_eq!(own("azure/o_series/my-o3"), ("my-o3", Some("o_series/")));
         assert_eq!(own("openai/responses/o3"), ("o3", Some(RESPONSES)));
+        assert_eq!(own("bedrock/converse/a.b"), ("a.b", Some("converse/")));
         for (model, name) in [
             ("groq/responses/x", "responses/x"),
             ("openai/o_series/x", "o_series/x"),

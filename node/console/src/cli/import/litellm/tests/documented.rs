@@ -26,8 +26,14 @@ fn documented_file_makes_a_good_configuration_without_its_secrets() {
     };
     assert_eq!(
         upstream("azure").base_url.to_string(),
-        "https://team-europe.openai.azure.com/openai/v1"
+        "https://team-europe.openai.azure.com"
     );
+    assert_eq!(
+        upstream("azure").provider.api_version.as_deref(),
+        Some("2024-10-21")
+    );
+    let bedrock = &upstream("bedrock").provider;
+    assert_eq!(bedrock.aws_region.as_deref(), Some("us-east-1"));
     assert_eq!(
         (
             upstream("azure").attempts_max,
@@ -80,7 +86,7 @@ fn documented_file_loses_nothing_in_silence() {
     for key in ["redis_host", "redis_password", "redis_port", "version"] {
         assert_eq!(lost(key), Some(Kind::Note), "{key}");
     }
-    assert_eq!(lost("model_list[4].litellm_params.model"), Some(Kind::Lost));
+    assert_eq!(lost("model_list[4].litellm_params.model"), None);
     assert_eq!(
         lost("model_list[0].litellm_params.rpm"),
         Some(Kind::Changed)

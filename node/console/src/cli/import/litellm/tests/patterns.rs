@@ -48,10 +48,13 @@ fn any_provider_becomes_openai_and_needs_attention() {
 #[test]
 fn prefix_that_is_not_taken_off_needs_attention() {
     for (name, model, provider, is_any) in [
-        ("anthropic/*", "anthropic/*", "anthropic", true),
-        ("anthropic/*", "*", "anthropic", true),
-        ("claude/*", "anthropic/*", "anthropic", true),
+        ("anthropic/*", "anthropic/*", "anthropic", false),
+        ("anthropic/*", "*", "anthropic", false),
+        ("claude/*", "anthropic/*", "anthropic", false),
+        ("gemini/*", "gemini/*", "gemini", false),
+        ("perplexity/*", "perplexity/*", "perplexity", true),
         ("azure/*", "azure/*", "azure", true),
+        ("bedrock/*", "bedrock/*", "bedrock", true),
         ("openai/*", "openai/*", "openai", false),
         ("openrouter/*", "openrouter/*", "openrouter", false),
     ] {
@@ -73,14 +76,14 @@ fn prefix_that_is_not_taken_off_needs_attention() {
 #[test]
 fn listed_names_go_before_discovered_ones_and_any_name_comes_last() {
     let imported = wild(&[
-        ("anthropic/*", "anthropic/*"),
+        ("perplexity/*", "perplexity/*"),
         ("openai/*", "openai/*"),
         ("gpt-4o", "groq/llama"),
     ]);
     assert_eq!(
         upstreams(&imported),
         [
-            ("anthropic".to_owned(), true, 3),
+            ("perplexity".to_owned(), true, 3),
             ("openai".to_owned(), false, 2),
             ("groq".to_owned(), false, 1),
         ]
@@ -89,13 +92,10 @@ fn listed_names_go_before_discovered_ones_and_any_name_comes_last() {
 
 #[test]
 fn two_providers_that_take_any_name_need_attention() {
-    let two = wild(&[
-        ("anthropic/*", "anthropic/*"),
-        ("perplexity/*", "perplexity/*"),
-    ]);
+    let two = wild(&[("azure/*", "azure/*"), ("perplexity/*", "perplexity/*")]);
     let (kind, text) = finding(&two, "model_list[1]");
     assert!(
-        kind == Kind::Changed && text.contains("takes any name, as anthropic does"),
+        kind == Kind::Changed && text.contains("takes any name, as azure does"),
         "{text}"
     );
     let one = wild(&[("*", "openai/*"), ("*", "openai/*")]);

@@ -1,7 +1,7 @@
 //! What becomes of URLs: host and port stay, whatever they look like, and each change is shown.
 
 use grapevine_config::address::BaseUrl;
-use grapevine_config::checked::AuthConfig;
+use grapevine_config::checked::{AuthConfig, Provider};
 use proptest::prelude::*;
 
 use super::super::super::finding::Kind;
@@ -103,7 +103,8 @@ fn parts() -> impl Strategy<Value = Parts> {
 }
 
 fn with_base(provider: &str, base: &str) -> Imported {
-    one(&format!("model: {provider}/m, api_base: \"{base}\""))
+    // Other names are of models that Vertex AI has by other protocols.
+    one(&format!("model: {provider}/gemini-m, api_base: \"{base}\""))
 }
 
 proptest! {
@@ -143,24 +144,25 @@ proptest! {
 #[test]
 fn resource_of_azure_keeps_its_host_and_is_noted() {
     let imported = one(
-        "model: azure/gpt-4o, api_base: https://openai-eu.openai.azure.com/, api_key: os.environ/K, api_version: \"2024\"",
+        "model: azure/gpt-4o, api_base: https://openai-eu.openai.azure.com/, api_key: os.environ/K, api_version: \"2024-10-21\"",
     );
     let config = config(&imported);
     let upstream = &config.upstreams[0];
     assert_eq!(
         upstream.base_url.to_string(),
-        "https://openai-eu.openai.azure.com/openai/v1"
+        "https://openai-eu.openai.azure.com"
     );
-    assert_eq!(upstream.headers[0].0, "api-key");
-    assert_eq!(upstream.auth, AuthConfig::None);
+    assert_eq!(upstream.headers, []);
+    assert!(matches!(upstream.auth, AuthConfig::Key(_)));
+    assert_eq!(upstream.provider.api_version.as_deref(), Some("2024-10-21"));
     let (kind, text) = finding(&imported, "api_base");
     for part in [
-        "https://openai-eu.openai.azure.com/ is written as https://openai-eu.openai.azure.com/openai/v1",
-        "Azure is no provider of its own here",
+        "https://openai-eu.openai.azure.com/ is written as https://openai-eu.openai.azure.com:",
+        "Azure's paths follow from the provider",
     ] {
         assert!(kind == Kind::Note && text.contains(part), "{text}");
     }
-    assert_eq!(finding(&imported, "api_version").0, Kind::Note);
+    assert_eq!(imported.findings.len(), 1, "{:?}", imported.findings);
 }
 
 #[test]
@@ -174,16 +176,14 @@ fn azure_at_an_unknown_host_needs_attention_for_each_deployment() {
     );
     let (kind, text) = finding(&imported, "model_list[0].litellm_params.api_base");
     for part in [
-        "https://openai.internal:8443/ is written as https://openai.internal:8443/openai/v1",
-        "https://RESOURCE.openai.azure.com/openai/v1",
-        "{api-key: ${KEY}}",
-        "upstream_name",
+        "https://openai.internal:8443/ is written as https://openai.internal:8443, a guess",
+        "let base_url be what is in front of /openai/",
     ] {
         assert!(kind == Kind::Changed && text.contains(part), "{text}");
     }
     for (key, url) in [
-        ("[1].litellm_params.api_base", "${AZURE_BASE}/openai/v1"),
-        ("model_list[2]", "${AZURE_API_BASE}/openai/v1"),
+        ("[1].litellm_params.api_base", "${AZURE_BASE}"),
+        ("model_list[2]", "${AZURE_API_BASE}"),
     ] {
         let (kind, text) = finding(&imported, key);
         assert!(kind == Kind::Step && text.contains(url), "{text}");
@@ -240,23 +240,24 @@ fn header_of_a_key_is_that_of_litellm() {
         ));
         let config = config(&imported);
         (
-            config.upstreams[0].auth != AuthConfig::None,
-            config.upstreams[0].headers.len(),
+            config.upstreams[0].provider.provider == Provider::Azure,
+            matches!(config.upstreams[0].auth, AuthConfig::Key(_)),
         )
     };
     let resource = "https://r.services.ai.azure.com";
-    assert_eq!(header("azure/d", resource), (false, 1));
-    assert_eq!(header("azure/d", "https://gateway.example"), (false, 1));
-    assert_eq!(header("azure_ai/d", resource), (false, 1));
+    assert_eq!(header("azure/d", resource), (true, true));
+    assert_eq!(header("azure/d", "https://gateway.example"), (true, true));
+    assert_eq!(header("azure_ai/d", resource), (true, true));
     assert_eq!(
         header("azure_ai/d", "https://d.eastus.models.ai.azure.com"),
-        (true, 0)
+        (false, true)
     );
-    assert_eq!(header("openai/d", resource), (true, 0));
+    assert_eq!(header("openai/d", resource), (false, true));
     let token = one(&format!(
         "model: azure/d, api_base: \"{resource}\", azure_ad_token: os.environ/T"
     ));
     assert!(token.config.contains("api_key: ${T}"), "{}", token.config);
+    assert!(token.config.contains("auth: bearer"), "{}", token.config);
 }
 
 #[test]
