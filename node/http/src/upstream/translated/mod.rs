@@ -22,7 +22,7 @@ use grapevine_core::dialect::Dialect;
 use grapevine_core::outcome::Outcome;
 use grapevine_dialect::grammar::AnswerTerms;
 use grapevine_dialect::hub::error::{ErrorKind, ReportedError};
-use grapevine_dialect::{Framing, Loss, TranslateError, Translation, translate};
+use grapevine_dialect::{Framing, Loss, TranslateError, TranslatedError, Translation, translate};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -253,7 +253,14 @@ async fn whole(
     terms: &AnswerTerms,
 ) -> Result<Answer, CallFailure> {
     let body = collected(&mut answer, ANSWER_BYTES_MAX).await?;
-    let translated = translation.response(&body, terms).map_err(unreadable)?;
+    let translated = match translation.response(&body, terms) {
+        Ok(translated) => translated,
+        // An error under a status of success is one all the same.
+        Err(TranslateError::Reported(error)) => {
+            return Ok(failed(answer, &body, translation.reported(*error)));
+        }
+        Err(error) => return Err(unreadable(error)),
+    };
     written_anew(&mut answer.headers, "application/json");
     answer
         .headers
@@ -275,6 +282,12 @@ async fn error(translation: &Translation, mut answer: Answer) -> Result<Answer, 
     let name = answer.headers.remove(AMAZON_ERROR);
     let name = name.as_ref().and_then(|name| name.to_str().ok());
     let translated = translation.error_with(answer.status.as_u16(), name, &body);
+    Ok(failed(answer, &body, translated))
+}
+
+/// `answer` with an error that its client reads, and the beginning of the upstream's `own`.
+fn failed(mut answer: Answer, own: &[u8], translated: TranslatedError) -> Answer {
+    answer.status = StatusCode::from_u16(translated.status).unwrap_or(answer.status);
     written_anew(&mut answer.headers, "application/json");
     if let Some(name) = translated
         .name
@@ -282,12 +295,12 @@ async fn error(translation: &Translation, mut answer: Answer) -> Result<Answer, 
     {
         answer.headers.insert(AMAZON_ERROR, name);
     }
-    if let Some(own) = visible(&body, ERROR_TEXT_MAX) {
+    if let Some(own) = visible(own, ERROR_TEXT_MAX) {
         answer.headers.insert(headers::UPSTREAM_ERROR, own);
     }
     answer.headers.insert(header::CONTENT_TYPE, JSON);
     answer.body = full(translated.body.into());
-    Ok(answer)
+    answer
 }
 
 /// An answer of the upstream that is none of its dialect.
