@@ -9,8 +9,8 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    AccessKey, Knobs, Mock, MockConfig, MockError, Provider, RateLimit, StrictConfig, TokenFault,
-    duration,
+    AccessKey, Knobs, Mock, MockConfig, MockError, MockProvider, RateLimit, StrictConfig,
+    TokenFault, duration,
 };
 
 /// Run an OpenAI- and Anthropic-compatible upstream with fault knobs.
@@ -36,7 +36,7 @@ pub struct MockArgs {
     pub api_key: Option<String>,
     /// Whose API to stand for, as strictly as that [default: OpenAI's and Anthropic's, leniently]
     #[arg(long, value_enum, value_name = "PROVIDER")]
-    pub provider: Option<Provider>,
+    pub provider: Option<MockProvider>,
     /// Deployment of Azure, may be repeated or separated by commas [default: one for each model]
     #[arg(long = "azure-deployments", value_name = "NAME", value_delimiter = ',')]
     pub azure_deployments: Vec<String>,
@@ -272,7 +272,7 @@ mod tests {
             token_lifetime: Duration::from_secs(5),
         };
         assert_eq!(config.strict, expected);
-        assert_eq!(config.models, Provider::Bedrock.default_models());
+        assert_eq!(config.models, MockProvider::Bedrock.default_models());
         assert!(Program::try_parse_from(["mock", "--access-key", "ID"]).is_err());
     }
 

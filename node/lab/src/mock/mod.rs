@@ -51,7 +51,7 @@ pub use knobs::{
     TokenFaultError,
 };
 pub use stats::{EventKind, LastEvent, LastRequest, StatsSnapshot};
-pub use strict::{AccessKey, AccessKeyError, Provider, StrictConfig};
+pub use strict::{AccessKey, AccessKeyError, MockProvider, StrictConfig};
 pub use text::answer_text;
 
 use service::Shared;
@@ -75,7 +75,7 @@ pub struct MockConfig {
     /// The knobs at start, and after `POST /mock/reset`.
     pub knobs: Knobs,
     /// Whose API it stands for, as strictly as that. `None`: OpenAI's and Anthropic's, leniently.
-    pub provider: Option<Provider>,
+    pub provider: Option<MockProvider>,
     /// What strict upstreams need beside.
     pub strict: StrictConfig,
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 /// Whose API the mock stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Provider {
+pub enum MockProvider {
     /// OpenAI's API.
     Openai,
     /// Azure OpenAI and Claude on Microsoft Foundry.
@@ -23,7 +23,7 @@ pub enum Provider {
     Vllm,
 }
 
-impl Provider {
+impl MockProvider {
     /// The models it serves when none is named.
     #[must_use]
     pub fn default_models(self) -> Vec<String> {

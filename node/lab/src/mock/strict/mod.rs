@@ -54,7 +54,7 @@ mod upstream;
 use bytes::Bytes;
 use serde_json::json;
 
-pub use config::{AccessKey, AccessKeyError, Provider, StrictConfig};
+pub use config::{AccessKey, AccessKeyError, MockProvider, StrictConfig};
 #[cfg(test)]
 pub(super) use event_stream::frames;
 pub(super) use exchange::{Call, Outcome};
@@ -68,13 +68,13 @@ impl Upstream {
     /// Answers a request. `None`: the path is one of the older endpoints, which the lenient mock answers.
     pub(super) fn answer(&self, call: &Call<'_>, request_id: &str) -> Option<Outcome> {
         let routed = match self.provider {
-            Provider::Openai => routes::openai::serve(self, call),
-            Provider::Azure => routes::azure::serve(self, call),
-            Provider::Anthropic => routes::anthropic::serve(self, call),
-            Provider::Bedrock => routes::bedrock::serve(self, call),
-            Provider::Vertex => routes::vertex::serve(self, call),
-            Provider::Gemini => routes::gemini::serve(self, call),
-            Provider::Vllm => routes::vllm::serve(self, call),
+            MockProvider::Openai => routes::openai::serve(self, call),
+            MockProvider::Azure => routes::azure::serve(self, call),
+            MockProvider::Anthropic => routes::anthropic::serve(self, call),
+            MockProvider::Bedrock => routes::bedrock::serve(self, call),
+            MockProvider::Vertex => routes::vertex::serve(self, call),
+            MockProvider::Gemini => routes::gemini::serve(self, call),
+            MockProvider::Vllm => routes::vllm::serve(self, call),
         };
         routed.unwrap_or_else(|failure| {
             Some(Outcome::refused(
@@ -88,16 +88,16 @@ impl Upstream {
     /// The shape of an error on `path` that no route decides.
     pub(super) fn shape(&self, path: &str) -> Shape {
         match self.provider {
-            Provider::Openai => Shape::OpenAi,
-            Provider::Azure if path.starts_with("/anthropic/") => Shape::Anthropic,
-            Provider::Azure => Shape::OpenAi,
-            Provider::Anthropic => Shape::Anthropic,
-            Provider::Bedrock => routes::bedrock::shape(path),
-            Provider::Vertex if path.ends_with("awPredict") => Shape::Anthropic,
-            Provider::Vertex => Shape::Google,
-            Provider::Gemini => routes::gemini::shape(path),
-            Provider::Vllm if path.starts_with("/v1/messages") => Shape::Anthropic,
-            Provider::Vllm => Shape::OpenAi,
+            MockProvider::Openai => Shape::OpenAi,
+            MockProvider::Azure if path.starts_with("/anthropic/") => Shape::Anthropic,
+            MockProvider::Azure => Shape::OpenAi,
+            MockProvider::Anthropic => Shape::Anthropic,
+            MockProvider::Bedrock => routes::bedrock::shape(path),
+            MockProvider::Vertex if path.ends_with("awPredict") => Shape::Anthropic,
+            MockProvider::Vertex => Shape::Google,
+            MockProvider::Gemini => routes::gemini::shape(path),
+            MockProvider::Vllm if path.starts_with("/v1/messages") => Shape::Anthropic,
+            MockProvider::Vllm => Shape::OpenAi,
         }
     }
 
@@ -109,9 +109,9 @@ impl Upstream {
     /// The header that names a request.
     pub(super) fn request_id_header(&self) -> &'static str {
         match self.provider {
-            Provider::Anthropic => "request-id",
-            Provider::Bedrock => "x-amzn-requestid",
-            Provider::Azure => "apim-request-id",
+            MockProvider::Anthropic => "request-id",
+            MockProvider::Bedrock => "x-amzn-requestid",
+            MockProvider::Azure => "apim-request-id",
             _ => "x-request-id",
         }
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::chat::{self, Flavor};
 use super::chat_answer::ChatAnswer;
-use super::config::{Provider, StrictConfig};
+use super::config::{MockProvider, StrictConfig};
 use super::exchange::{Call, Outcome};
 use super::google;
 use super::google_answer::GoogleAnswer;
@@ -42,7 +42,7 @@ pub(super) type Routed = Result<Option<Outcome>, Failure>;
 /// A strict upstream.
 #[derive(Debug)]
 pub(in crate::mock) struct Upstream {
-    pub(super) provider: Provider,
+    pub(super) provider: MockProvider,
     pub(super) name: String,
     pub(super) models: Vec<String>,
     pub(super) api_key: Option<String>,
@@ -55,7 +55,7 @@ pub(in crate::mock) struct Upstream {
 
 impl Upstream {
     pub(in crate::mock) fn new(
-        provider: Provider,
+        provider: MockProvider,
         name: String,
         models: Vec<String>,
         api_key: Option<String>,

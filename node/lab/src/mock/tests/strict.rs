@@ -13,7 +13,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::client::{Answer, send};
-use crate::mock::{Knobs, Mock, MockConfig, MockHandle, Provider, StrictConfig};
+use crate::mock::{Knobs, Mock, MockConfig, MockHandle, MockProvider, StrictConfig};
 
 /// What the tools are asked for, in every dialect.
 const SCRIPT: &str = r#"call weather {"city": "Rome"} and call time {"zone": "CET"}"#;
@@ -21,11 +21,11 @@ const SCRIPT: &str = r#"call weather {"city": "Rome"} and call time {"zone": "CE
 /// What every dialect answers to the results `21` and `noon`.
 const QUOTED: &str = "The tools answered \"21\" and \"noon\".";
 
-async fn strict(provider: Provider, config: StrictConfig) -> MockHandle {
+async fn strict(provider: MockProvider, config: StrictConfig) -> MockHandle {
     strict_with(provider, config, Knobs::default()).await
 }
 
-async fn strict_with(provider: Provider, config: StrictConfig, knobs: Knobs) -> MockHandle {
+async fn strict_with(provider: MockProvider, config: StrictConfig, knobs: Knobs) -> MockHandle {
     let config = MockConfig {
         provider: Some(provider),
         models: provider.default_models(),

@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue};
 use super::super::finding::Kind;
 use super::super::section::At;
 use super::api_base::{self, Fit, MappedBase};
+use super::called::Called;
 use super::model::Serves;
 use super::native::{Native, WrittenAuth};
 use super::params::Params;
@@ -36,38 +37,6 @@ pub(super) struct Endpoint {
     pub(super) failure_threshold: Option<u32>,
     pub(super) cooldown: Option<Duration>,
     pub(super) is_probed: bool,
-}
-
-/// Where a deployment is called.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Called {
-    /// As written in the new file; `None` is the provider's own.
-    pub(super) base_url: Option<String>,
-    /// The deployment of Azure's that the URL names.
-    pub(super) deployment: Option<String>,
-    /// Whose API it is, where the new file names it.
-    pub(super) provider: Option<checked::Provider>,
-    /// Whether it is a resource of Azure's, asked for models of its catalogue.
-    pub(super) is_catalogue: bool,
-    /// Whether its URL is that of Azure's v1 API.
-    pub(super) is_v1: bool,
-}
-
-impl Called {
-    /// At this URL, without anything of Azure's.
-    fn new(
-        asked: &Provider,
-        base_url: Option<String>,
-        provider: Option<checked::Provider>,
-    ) -> Self {
-        Self {
-            base_url,
-            deployment: None,
-            provider,
-            is_catalogue: asked.base == Base::Foundry,
-            is_v1: false,
-        }
-    }
 }
 
 impl Reading {

@@ -10,6 +10,7 @@
 
 mod api_base;
 mod callbacks;
+mod called;
 mod deployment;
 mod endpoint;
 mod file;

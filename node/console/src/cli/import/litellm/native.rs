@@ -5,7 +5,7 @@ use grapevine_config::checked::Provider;
 
 use super::super::finding::Kind;
 use super::super::section::At;
-use super::endpoint::Called;
+use super::called::Called;
 use super::model::Serves;
 use super::params::Params;
 use super::reading::{Reading, Spelling};

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use super::{QUOTED, SCRIPT, ask, joined, strict, strict_with, with};
 use crate::mock::tests::client::Answer;
-use crate::mock::{Knobs, MockHandle, Provider, StrictConfig, answer_text};
+use crate::mock::{Knobs, MockHandle, MockProvider, StrictConfig, answer_text};
 
 const HEADERS: &[(&str, &str)] = &[("x-api-key", "right"), ("anthropic-version", "2023-06-01")];
 
 async fn anthropic() -> MockHandle {
-    strict(Provider::Anthropic, StrictConfig::default()).await
+    strict(MockProvider::Anthropic, StrictConfig::default()).await
 }
 
 async fn post(mock: &MockHandle, body: &Value) -> Answer {
@@ -220,7 +220,7 @@ async fn what_anthropic_refuses_is_refused_in_its_words() {
 #[tokio::test]
 async fn a_model_that_takes_the_systems_role_takes_it_after_the_first_message() {
     let config = crate::mock::MockConfig {
-        provider: Some(Provider::Anthropic),
+        provider: Some(MockProvider::Anthropic),
         models: vec!["claude-opus-4-8".to_owned()],
         ..crate::mock::MockConfig::on_loopback("sgp")
     };
@@ -320,7 +320,7 @@ async fn a_stream_that_fails_ends_with_an_error_event() {
         stream_error_after_chunks: Some(2),
         ..Knobs::default()
     };
-    let mock = strict_with(Provider::Anthropic, StrictConfig::default(), knobs).await;
+    let mock = strict_with(MockProvider::Anthropic, StrictConfig::default(), knobs).await;
     let events = post(&mock, &with(&message(json!("x")), "stream", json!(true)))
         .await
         .events();

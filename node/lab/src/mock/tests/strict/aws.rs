@@ -16,7 +16,7 @@ use super::{QUOTED, SCRIPT, ask, joined, openai_tools, strict, strict_with, with
 use crate::mock::stats::hex;
 use crate::mock::strict::frames;
 use crate::mock::tests::client::{Answer, send};
-use crate::mock::{Knobs, MockHandle, Provider, StrictConfig, answer_text};
+use crate::mock::{Knobs, MockHandle, MockProvider, StrictConfig, answer_text};
 
 const KEY: &[(&str, &str)] = &[("authorization", "Bearer right")];
 
@@ -28,7 +28,7 @@ async fn bedrock() -> MockHandle {
         access_keys: vec!["AKIDMOCK:hush".parse().expect("a key")],
         ..StrictConfig::default()
     };
-    strict(Provider::Bedrock, config).await
+    strict(MockProvider::Bedrock, config).await
 }
 
 async fn post(mock: &MockHandle, path: &str, body: &Value) -> Answer {
@@ -188,7 +188,7 @@ async fn a_session_signs_until_it_expires() {
         token_lifetime: std::time::Duration::from_millis(1_500),
         ..StrictConfig::default()
     };
-    let mock = strict(Provider::Bedrock, config).await;
+    let mock = strict(MockProvider::Bedrock, config).await;
     let issued = ask(
         &mock,
         Method::GET,
@@ -399,7 +399,7 @@ async fn openais_clients_are_served_and_a_stream_fails_with_an_exception() {
         stream_error_after_chunks: Some(2),
         ..Knobs::default()
     };
-    let mock = strict_with(Provider::Bedrock, StrictConfig::default(), knobs).await;
+    let mock = strict_with(MockProvider::Bedrock, StrictConfig::default(), knobs).await;
     let stream = post(&mock, "converse-stream", &conversation("x")).await;
     let (headers, _) = frames(&stream.body).pop().expect("frames");
     assert_eq!(

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::anthropic::message;
 use super::{ask, strict, with};
-use crate::mock::{MockHandle, Provider, StrictConfig, answer_text};
+use crate::mock::{MockHandle, MockProvider, StrictConfig, answer_text};
 
 const KEY: &[(&str, &str)] = &[("api-key", "right")];
 
@@ -14,7 +14,7 @@ async fn azure() -> MockHandle {
         azure_deployments: vec!["mine".to_owned()],
         ..StrictConfig::default()
     };
-    strict(Provider::Azure, config).await
+    strict(MockProvider::Azure, config).await
 }
 
 fn chat() -> Value {

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::anthropic::{followed, message, tools};
 use super::{QUOTED, SCRIPT, ask, joined, openai_tools, strict, with};
 use crate::mock::tests::client::Answer;
-use crate::mock::{MockHandle, Provider, StrictConfig, answer_text};
+use crate::mock::{MockHandle, MockProvider, StrictConfig, answer_text};
 
 const KEY: &[(&str, &str)] = &[("x-goog-api-key", "right")];
 
 const GENERATE: &str = "/v1beta/models/gemini-3-mock:generateContent";
 
 async fn gemini() -> MockHandle {
-    strict(Provider::Gemini, StrictConfig::default()).await
+    strict(MockProvider::Gemini, StrictConfig::default()).await
 }
 
 async fn post(mock: &MockHandle, path: &str, body: &Value) -> Answer {
@@ -263,7 +263,7 @@ async fn openais_clients_carry_the_signature_in_extra_content() {
 
 #[tokio::test]
 async fn vertex_serves_each_publisher_with_a_token_of_googles() {
-    let mock = strict(Provider::Vertex, StrictConfig::default()).await;
+    let mock = strict(MockProvider::Vertex, StrictConfig::default()).await;
     let metadata = "/mock/token/google/computeMetadata/v1/instance/service-accounts/default/token";
     let token = ask(
         &mock,

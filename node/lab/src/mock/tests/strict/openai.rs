@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use super::{QUOTED, SCRIPT, ask, joined, openai_tools, strict, strict_with, with};
 use crate::mock::tests::client::Answer;
-use crate::mock::{Knobs, MockHandle, Provider, StrictConfig, answer_text};
+use crate::mock::{Knobs, MockHandle, MockProvider, StrictConfig, answer_text};
 
 const KEY: &[(&str, &str)] = &[("authorization", "Bearer right")];
 
 async fn openai() -> MockHandle {
-    strict(Provider::Openai, StrictConfig::default()).await
+    strict(MockProvider::Openai, StrictConfig::default()).await
 }
 
 async fn post(mock: &MockHandle, path: &str, body: &Value) -> Answer {
@@ -350,7 +350,7 @@ async fn a_stream_fails_inside_when_the_knob_says_so() {
         stream_error_after_chunks: Some(3),
         ..Knobs::default()
     };
-    let mock = strict_with(Provider::Openai, StrictConfig::default(), knobs).await;
+    let mock = strict_with(MockProvider::Openai, StrictConfig::default(), knobs).await;
     let answer = post(
         &mock,
         "/v1/chat/completions",
@@ -364,7 +364,7 @@ async fn a_stream_fails_inside_when_the_knob_says_so() {
 
 #[tokio::test]
 async fn vllm_reports_its_load_and_ignores_what_it_does_not_know() {
-    let mock = strict(Provider::Vllm, StrictConfig::default()).await;
+    let mock = strict(MockProvider::Vllm, StrictConfig::default()).await;
     let body = json!({"model": "mock-7b", "messages": [{"role": "user", "content": "x"}], "reasoning_effort": "low", "top_k": 4});
     let answer = post(&mock, "/v1/chat/completions", &body).await.json();
     assert!(answer["choices"][0]["message"]["reasoning_content"].is_string());

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{ask, strict, strict_with};
 use crate::mock::tests::client::{Answer, send};
-use crate::mock::{Knobs, MockHandle, Provider, StrictConfig, TokenFault};
+use crate::mock::{Knobs, MockHandle, MockProvider, StrictConfig, TokenFault};
 
 /// A key made for this test alone.
 const GOOGLE_KEY: &str = include_str!("google_key.pem");
@@ -66,7 +66,7 @@ async fn a_token_of_entras_opens_azure_until_it_expires() {
         token_lifetime: Duration::from_millis(1_500),
         ..StrictConfig::default()
     };
-    let mock = strict(Provider::Azure, config).await;
+    let mock = strict(MockProvider::Azure, config).await;
     let token = form(&mock, ENTRA, SECRET).await.json();
     assert_eq!(token["token_type"], "Bearer");
     let bearer = format!(
@@ -102,7 +102,7 @@ async fn a_token_of_entras_opens_azure_until_it_expires() {
 
 #[tokio::test]
 async fn entra_refuses_in_its_own_words() {
-    let mock = strict(Provider::Azure, StrictConfig::default()).await;
+    let mock = strict(MockProvider::Azure, StrictConfig::default()).await;
     let cases = [
         (SECRET.replace("mock-secret", "x"), 401, "invalid_client"),
         (
@@ -151,7 +151,7 @@ async fn entra_refuses_in_its_own_words() {
 
 #[tokio::test]
 async fn a_managed_identity_needs_its_header() {
-    let mock = strict(Provider::Azure, StrictConfig::default()).await;
+    let mock = strict(MockProvider::Azure, StrictConfig::default()).await;
     let path = "/mock/token/entra/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fcognitiveservices.azure.com";
     assert_eq!(
         ask(&mock, Method::GET, path, &[], &Value::Null)
@@ -178,7 +178,7 @@ async fn google_verifies_the_assertion() {
         google_key: Some(GOOGLE_KEY.to_owned()),
         ..StrictConfig::default()
     };
-    let mock = strict(Provider::Vertex, config).await;
+    let mock = strict(MockProvider::Vertex, config).await;
     let claims = json!({"iss": "a@b", "scope": "https://www.googleapis.com/auth/cloud-platform", "aud": "https://oauth2.googleapis.com/token", "iat": now(), "exp": now() + 3_600});
     let grant = |jwt: &str| {
         format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={jwt}")
@@ -218,7 +218,7 @@ async fn google_verifies_the_assertion() {
 
 #[tokio::test]
 async fn aws_issues_credentials_in_three_ways() {
-    let mock = strict(Provider::Bedrock, StrictConfig::default()).await;
+    let mock = strict(MockProvider::Bedrock, StrictConfig::default()).await;
     let jwt = assertion(&json!({"sub": "pod", "exp": now() + 60}));
     let request = format!(
         "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fr&RoleSessionName=s&WebIdentityToken={jwt}"
@@ -283,7 +283,7 @@ async fn token_endpoints_fail_as_the_knobs_say() {
         ..Knobs::default()
     };
     let mock = strict_with(
-        Provider::Azure,
+        MockProvider::Azure,
         StrictConfig::default(),
         fault(TokenFault::Error),
     )
