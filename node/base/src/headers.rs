@@ -240,6 +240,13 @@ pub fn is_of_translation(name: &HeaderName) -> bool {
     [DIALECT, LOST, UPSTREAM_ERROR].contains(name)
 }
 
+/// Whether the body is of this media type, whatever its parameters.
+pub fn is_media_type(headers: &HeaderMap, media_type: &str) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let start = kind.and_then(|kind| kind.get(..media_type.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(media_type.as_bytes()))
+}
+
 /// Whether a header is one of our own.
 pub fn is_own(name: &HeaderName) -> bool {
     name.as_str().starts_with(OWN_PREFIX)

@@ -98,13 +98,11 @@ pub fn by_first_piece(
     let Some(first) = first else {
         return Some(Finding::NotAnAnswer);
     };
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.map_or(&b""[..], |kind| kind.as_bytes());
-    if begins(kind, b"text/html") {
+    if crate::headers::is_media_type(headers, "text/html") {
         return Some(Finding::NotAnAnswer);
     }
     let text = first.trim_ascii_start();
-    if begins(kind, b"text/event-stream") {
+    if crate::headers::is_media_type(headers, "text/event-stream") {
         return hidden(first_data(text)?);
     }
     hidden(text)
@@ -134,11 +132,6 @@ fn first_data(text: &[u8]) -> Option<&[u8]> {
     let mut lines = text.split(|byte| *byte == b'\n');
     let line = lines.find_map(|line| line.strip_prefix(b"data:"))?;
     Some(line.trim_ascii())
-}
-
-fn begins(text: &[u8], start: &[u8]) -> bool {
-    text.get(..start.len())
-        .is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
 fn redirect(status: u16, location: Option<&str>) -> String {

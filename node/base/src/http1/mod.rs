@@ -9,8 +9,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use httparse::Header;
+use memchr::memchr_iter;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 pub use chunked::{Chunk, ChunkDecoder, ChunkError};
@@ -89,4 +90,44 @@ pub fn fill_at_most<S: AsyncRead + Unpin>(
     }
     let mut limited = incoming.limit(room);
     pin!(stream.read_buf(&mut limited)).poll(context)
+}
+
+/// Finds the end of a head in what arrives.
+#[derive(Debug, Default)]
+pub struct HeadEnd {
+    /// How far the bytes at hand were looked at before: a head that arrives byte by byte is looked at once.
+    looked_at: usize,
+}
+
+impl HeadEnd {
+    /// Where the head at the beginning of `incoming` ends, behind its empty line; `None` where more must arrive.
+    pub fn find(&mut self, incoming: &[u8]) -> Option<usize> {
+        // The line feed before may be the last that was looked at, or the one before that.
+        let from = self.looked_at.saturating_sub(2);
+        self.looked_at = incoming.len();
+        let ends = memchr_iter(b'\n', &incoming[from..]).map(|at| from + at);
+        let mut ends = ends.filter_map(|at| match &incoming[at + 1..] {
+            [b'\n', ..] => Some(at + 2),
+            [b'\r', b'\n', ..] => Some(at + 3),
+            _ => None,
+        });
+        ends.next()
+    }
+
+    /// So many bytes were taken from the beginning.
+    pub fn taken(&mut self, count: usize) {
+        self.looked_at = self.looked_at.saturating_sub(count);
+    }
+}
+
+/// Whether `Connection` names `option`.
+pub fn names_option(headers: &HeaderMap, option: &str) -> bool {
+    let mut values = headers.get_all(header::CONNECTION).iter();
+    values.any(|value| lists(value.as_bytes(), option))
+}
+
+/// Whether a list of words, parted by commas, has this one.
+pub fn lists(value: &[u8], word: &str) -> bool {
+    let mut words = value.split(|byte| *byte == b',');
+    words.any(|one| one.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_base::exchange::{AnswerBody, CallFailure};
-use grapevine_base::headers::content_length;
+use grapevine_base::headers::{self, content_length};
 use http::header::{self, HeaderMap};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
@@ -265,11 +265,7 @@ fn without_usage(hidden: &mut UsageEvents, stream: &Bytes) -> Bytes {
 
 /// Whether the answer is a stream of events, in plain text.
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    let is_events = headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.as_bytes();
-        kind.get(..17)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
-    });
+    let is_events = headers::is_media_type(headers, "text/event-stream");
     is_events && !headers.contains_key(header::CONTENT_ENCODING)
 }
 

@@ -224,6 +224,16 @@ impl UpstreamClient {
         }
     }
 
+    /// Calls the upstream `target`, with its key where clients of the call's path have theirs.
+    pub(super) async fn call_as_it_is(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+    ) -> Result<Answer, CallFailure> {
+        let key = KeyHeader::of(call.path.path());
+        self.call_target(target, call, key).await
+    }
+
     /// The upstream called `name`.
     ///
     /// # Errors
@@ -240,10 +250,7 @@ impl CallLocal for UpstreamClient {
         let target = self.target(&call.upstream)?;
         let model = target.rename(call.model.as_ref()).or(call.model.as_ref());
         match target.dialects.way(&call, model) {
-            DialectWay::AsItIs => {
-                let key = KeyHeader::of(call.path.path());
-                self.call_target(&target, call, key).await
-            }
+            DialectWay::AsItIs => self.call_as_it_is(&target, call).await,
             // Boxed: larger than what most requests need.
             way => Box::pin(self.call_otherwise(&target, call, way)).await,
         }

@@ -4,7 +4,6 @@ use std::io;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use http::header::{self, HeaderMap};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answer::{Pending, Terms};
@@ -77,16 +76,4 @@ impl Exchange {
             return Ok(Poll::Ready(()));
         }
     }
-}
-
-/// Whether `Connection` names `option`.
-pub(super) fn names(headers: &HeaderMap, option: &str) -> bool {
-    let mut values = headers.get_all(header::CONNECTION).iter();
-    values.any(|value| lists(value.as_bytes(), option))
-}
-
-/// Whether a list of words, parted by commas, has this one.
-pub(super) fn lists(value: &[u8], word: &str) -> bool {
-    let mut words = value.split(|byte| *byte == b',');
-    words.any(|one| one.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }

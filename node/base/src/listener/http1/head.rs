@@ -9,10 +9,9 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
 use httparse::{Header, Status};
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
-use super::exchange::lists;
-use crate::http1::{header_map, take};
+use crate::http1::{HeadEnd, header_map, lists, take};
 
 /// Headers that most requests do not exceed: room for more is made where it is needed.
 const FEW: usize = 48;
@@ -49,8 +48,7 @@ const NOT_IMPLEMENTED: Refused = Refused(StatusCode::NOT_IMPLEMENTED);
 /// Finds the head of one request in what arrives.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
-    /// How far the bytes at hand were looked at before: a head that arrives byte by byte is looked at once.
-    looked_at: usize,
+    end: HeadEnd,
 }
 
 impl HeadReader {
@@ -65,9 +63,9 @@ impl HeadReader {
         bytes_max: usize,
     ) -> Result<Option<RequestHead>, Refused> {
         self.skip_empty_lines(incoming);
-        match self.end(incoming) {
+        match self.end.find(incoming) {
             Some(end) if end <= bytes_max => {
-                self.looked_at = 0;
+                self.end = HeadEnd::default();
                 parse(take(incoming, end), count_max).map(Some)
             }
             None if incoming.len() <= bytes_max => Ok(None),
@@ -84,22 +82,8 @@ impl HeadReader {
         let empty = incoming.iter().take_while(is_end).count();
         if empty > 0 {
             let _ = incoming.split_to(empty);
-            self.looked_at = self.looked_at.saturating_sub(empty);
+            self.end.taken(empty);
         }
-    }
-
-    /// Where the head at the beginning of `incoming` ends.
-    fn end(&mut self, incoming: &[u8]) -> Option<usize> {
-        // The line feed before may be the last that was looked at, or the one before that.
-        let from = self.looked_at.saturating_sub(2);
-        self.looked_at = incoming.len();
-        let ends = memchr_iter(b'\n', &incoming[from..]).map(|at| from + at);
-        let mut ends = ends.filter_map(|at| match &incoming[at + 1..] {
-            [b'\n', ..] => Some(at + 2),
-            [b'\r', b'\n', ..] => Some(at + 3),
-            _ => None,
-        });
-        ends.next()
     }
 }
 

@@ -34,10 +34,10 @@ use http::{Request, Response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::http1::{ChunkDecoder, fill};
+use crate::http1::{ChunkDecoder, fill, names_option};
 use answer::{Framing, Pending, Terms};
 pub use body::{ArrivingBody, RequestBody};
-use exchange::{Exchange, names};
+use exchange::Exchange;
 use head::{HeadReader, Refused, RequestHead};
 use upload::{Rest, Upload};
 
@@ -226,7 +226,7 @@ where
         mut exchange: Exchange,
     ) -> State<F, B> {
         let (parts, body) = response.into_parts();
-        exchange.is_kept &= !self.is_ending && !names(&parts.headers, "close");
+        exchange.is_kept &= !self.is_ending && !names_option(&parts.headers, "close");
         if let Some(upload) = &mut exchange.upload {
             let is_expected = !upload.awaits_continue;
             match is_expected && upload.skip(context, &mut self.incoming) {

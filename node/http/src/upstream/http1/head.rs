@@ -2,12 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use grapevine_base::headers;
-use grapevine_base::http1::{header_map, take};
+use grapevine_base::http1::{HeadEnd, header_map, names_option, take};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use httparse::{EMPTY_HEADER, Response, Status};
-use memchr::memchr_iter;
 
 use super::Http1Error;
 
@@ -113,8 +112,7 @@ impl AnswerHead {
 /// Finds the head of one answer in what comes.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
-    /// How far the bytes at hand were looked at before: a head that comes byte by byte is looked at once.
-    looked_at: usize,
+    end: HeadEnd,
     interim_bytes: usize,
 }
 
@@ -129,7 +127,7 @@ impl HeadReader {
     ) -> Result<Option<AnswerHead>, Http1Error> {
         while let Some(end) = self.end(incoming)? {
             let head = parse(take(incoming, end))?;
-            self.looked_at = 0;
+            self.end = HeadEnd::default();
             if !head.is_interim() {
                 return Ok(Some(head));
             }
@@ -149,16 +147,7 @@ impl HeadReader {
         if matches!(incoming.first(), Some(b'\r' | b'\n')) {
             return Err(Http1Error::Head("it begins with an empty line"));
         }
-        // The line feed before may be the last that was looked at, or the one before that.
-        let from = self.looked_at.saturating_sub(2);
-        self.looked_at = incoming.len();
-        let ends = memchr_iter(b'\n', &incoming[from..]).map(|at| from + at);
-        let mut ends = ends.filter_map(|at| match &incoming[at + 1..] {
-            [b'\n', ..] => Some(at + 2),
-            [b'\r', b'\n', ..] => Some(at + 3),
-            _ => None,
-        });
-        Ok(ends.next())
+        Ok(self.end.find(incoming))
     }
 }
 
@@ -180,8 +169,8 @@ fn parse(bytes: Bytes) -> Result<AnswerHead, Http1Error> {
     let headers = header_map(response.headers, headers::OURS_IN_ANSWERS, value).map_err(unfit)?;
     let is_http10 = response.version == Some(0);
     let is_kept = match is_http10 {
-        true => names(&headers, "keep-alive"),
-        false => !names(&headers, "close"),
+        true => names_option(&headers, "keep-alive"),
+        false => !names_option(&headers, "close"),
     };
     Ok(AnswerHead {
         status,
@@ -189,15 +178,6 @@ fn parse(bytes: Bytes) -> Result<AnswerHead, Http1Error> {
         is_kept,
         is_http10,
     })
-}
-
-/// Whether `Connection` names `option`.
-fn names(headers: &HeaderMap, option: &str) -> bool {
-    let values = headers.get_all(header::CONNECTION).iter();
-    let mut options = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    options.any(|named| named.trim().eq_ignore_ascii_case(option))
 }
 
 const fn said(error: httparse::Error) -> &'static str {

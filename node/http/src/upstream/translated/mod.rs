@@ -15,7 +15,7 @@ mod request;
 
 use bytes::Bytes;
 use grapevine_base::clock;
-use grapevine_base::coding::{Coding, Decoder};
+use grapevine_base::coding::{self, Coding};
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure};
 use grapevine_base::headers;
 use grapevine_core::dialect::Dialect;
@@ -23,8 +23,8 @@ use grapevine_core::outcome::Outcome;
 use grapevine_dialect::grammar::AnswerTerms;
 use grapevine_dialect::hub::error::{ErrorKind, ReportedError};
 use grapevine_dialect::{Framing, Loss, TranslateError, TranslatedError, Translation, translate};
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ use self::body::TranslatedBody;
 use super::client::UpstreamClient;
 use super::dialects::{Crossing, DialectWay};
 use super::provider::NotProvided;
-use super::target::{KeyHeader, UpstreamTarget};
+use super::target::UpstreamTarget;
 
 /// The longest answer that is translated whole. Images in base64 are the largest.
 const ANSWER_BYTES_MAX: usize = 64 * 1_024 * 1_024;
@@ -48,8 +48,6 @@ const LOST_TEXT_MAX: usize = 1_024;
 
 /// Where Bedrock names an error.
 const AMAZON_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The code of a request that the upstream's dialect cannot say.
 const NOT_TRANSLATABLE: &str = "not_translatable";
@@ -67,10 +65,7 @@ impl UpstreamClient {
             DialectWay::Assumed(crossing) => self.call_assumed(target, call, crossing).await,
             DialectWay::Reframed => self.call_reframed(target, call).await,
             DialectWay::Unread => Err(NotProvided::Path.into()),
-            DialectWay::AsItIs => {
-                let key = KeyHeader::of(call.path.path());
-                self.call_target(target, call, key).await
-            }
+            DialectWay::AsItIs => self.call_as_it_is(target, call).await,
         }
     }
 
@@ -82,8 +77,7 @@ impl UpstreamClient {
         call: Call,
         crossing: Crossing,
     ) -> Result<Answer, CallFailure> {
-        let key = KeyHeader::of(call.path.path());
-        let mut answer = self.call_target(target, call.clone(), key).await?;
+        let mut answer = self.call_as_it_is(target, call.clone()).await?;
         if !matches!(answer.status.as_u16(), 404 | 405 | 501) {
             return Ok(answer);
         }
@@ -131,19 +125,16 @@ impl UpstreamClient {
         let mut terms = std::mem::take(&mut translated.terms);
         terms.created = clock::wall().as_secs();
         terms.usage |= call.body.asks_usage();
-        let (method, is_stream) = (call.method.clone(), call.stream);
+        let is_stream = call.stream;
         let body = Bytes::from(translated.body);
         let call = request::in_dialect(&call, crossing, model, body).ok_or(NotProvided::Path)?;
-        let key = KeyHeader::of(call.path.path());
-        let mut answer = self.call_target(target, call, key).await?;
+        let mut answer = self.call_as_it_is(target, call).await?;
         headers::remove_all(&mut answer.headers, headers::is_own);
         let losses = lost_paths(&translated.losses);
         let answer = if !answer.status.is_success() {
             error(&translation, answer).await?
         } else if is_stream && is_stream_answer(&answer.headers) {
             stream(&translation, answer, &terms)
-        } else if method == Method::HEAD {
-            answer
         } else {
             whole(&translation, answer, &terms).await?
         };
@@ -156,8 +147,7 @@ impl UpstreamClient {
         target: &UpstreamTarget,
         call: Call,
     ) -> Result<Answer, CallFailure> {
-        let key = KeyHeader::of(call.path.path());
-        let mut answer = self.call_target(target, call, key).await?;
+        let mut answer = self.call_as_it_is(target, call).await?;
         if answer.status.is_success() && is_stream_answer(&answer.headers) {
             let body = TranslatedBody::reframed(answer.body);
             answer.body = AnswerBody::new(body);
@@ -212,13 +202,9 @@ fn written_anew(headers: &mut HeaderMap, content_type: &'static str) {
 }
 
 fn is_stream_answer(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.map_or(&b""[..], HeaderValue::as_bytes);
-    let is = |prefix: &str| {
-        kind.get(..prefix.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
-    };
-    is("text/event-stream") || is("application/vnd.amazon.eventstream")
+    let kinds = [Framing::ServerSentEvents, Framing::EventStream];
+    let mut kinds = kinds.into_iter().map(Framing::content_type);
+    kinds.any(|kind| headers::is_media_type(headers, kind))
 }
 
 /// All of a body of at most `bytes_max`, decoded.
@@ -230,21 +216,12 @@ async fn collected(answer: &mut Answer, bytes_max: usize) -> Result<Bytes, CallF
         Err(error) => CallFailure::new(Outcome::BrokenOff, format!("the answer: {error}")),
     });
     let body = body?.to_bytes();
-    let unreadable = |error| CallFailure::new(Outcome::BrokenOff, format!("the answer: {error}"));
-    let Some(coding) = Coding::of(&answer.headers).map_err(unreadable)? else {
-        return Ok(body);
+    let decoded = match Coding::of(&answer.headers) {
+        Ok(None) => return Ok(body),
+        Ok(Some(coding)) => coding::decoded(coding, body, bytes_max),
+        Err(error) => Err(error),
     };
-    let mut decoder = Decoder::new(coding).map_err(unreadable)?;
-    decoder.feed(body);
-    let mut decoded = Vec::new();
-    while let Some(piece) = decoder.step().map_err(unreadable)? {
-        if decoded.len() + piece.len() > bytes_max {
-            let detail = "the answer is too long to be translated";
-            return Err(CallFailure::new(Outcome::BrokenOff, detail));
-        }
-        decoded.extend_from_slice(piece);
-    }
-    Ok(decoded.into())
+    decoded.map_err(|error| CallFailure::new(Outcome::BrokenOff, format!("the answer: {error}")))
 }
 
 async fn whole(
@@ -298,7 +275,6 @@ fn failed(mut answer: Answer, own: &[u8], translated: TranslatedError) -> Answer
     if let Some(own) = visible(own, ERROR_TEXT_MAX) {
         answer.headers.insert(headers::UPSTREAM_ERROR, own);
     }
-    answer.headers.insert(header::CONTENT_TYPE, JSON);
     answer.body = full(translated.body.into());
     answer
 }
