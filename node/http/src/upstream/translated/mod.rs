@@ -192,6 +192,10 @@ fn refused(client: Dialect, code: &str, message: &str) -> Answer {
         load: None,
     };
     written_anew(&mut answer.headers, "application/json");
+    let name = grammar.and_then(|grammar| grammar.error_name(&error));
+    if let Some(name) = name.and_then(|name| HeaderValue::try_from(name).ok()) {
+        answer.headers.insert(AMAZON_ERROR, name);
+    }
     answer
 }
 
@@ -324,4 +328,17 @@ fn marked(mut answer: Answer, crossing: Crossing, losses: Option<HeaderValue>) -
         answer.headers.insert(headers::LOST, losses);
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_names_its_kind_where_amazons_clients_look() {
+        let of = |client| refused(client, NOT_TRANSLATABLE, "top_k: no");
+        let refusal = of(Dialect::Converse);
+        assert_eq!(refusal.headers[AMAZON_ERROR], "ValidationException");
+        assert!(!of(Dialect::Chat).headers.contains_key(AMAZON_ERROR));
+    }
 }
