@@ -1,8 +1,8 @@
 """A small upstream of five dialects, strict about what it takes: dialect_upstream.py PORT
 
-Each dialect is served below /DIALECT. The request decides the answer: a tool that is offered is called, its result is
-repeated, a picture is described, a schema is filled in, and thought is shown where it was asked for. Faults are turned
-on as at `grapevine mock`, by PATCH /DIALECT/mock/knobs.
+Each dialect is served below /DIALECT. The request decides the answer: each tool that is offered is called, the last
+result is repeated, a picture is described, a schema is filled in, and thought is shown where it was asked for. Faults
+are turned on as at `grapevine mock`, by PATCH /DIALECT/mock/knobs.
 """
 
 import json
@@ -14,7 +14,6 @@ from facts import answer_text
 
 CALL_ID = "call_8f2c"
 ARGUMENTS = {"city": "Paris", "days": 3}
-THOUGHT = "A vine climbs what it finds."
 KNOBS = {name: {} for name in dialects.ALL}
 
 
@@ -22,13 +21,13 @@ def reply(seen):
     """What is answered: parts in order."""
     if seen.result is not None:
         return [("text", f"The tool says {seen.result}")]
+    thought = [("thought", dialects.THOUGHT)] if seen.thinks else []
     if seen.tools:
-        return [("call", CALL_ID, seen.tools[0], ARGUMENTS)]
+        return thought + [("call", f"{CALL_ID}{index}", tool, ARGUMENTS) for index, tool in enumerate(seen.tools)]
     if seen.schema:
         return [("text", json.dumps(ARGUMENTS))]
     if seen.image:
         return [("text", "A picture: {} of {} bytes".format(*seen.image))]
-    thought = [("thought", THOUGHT)] if seen.thinks else []
     return thought + [("text", answer_text(seen.model, seen.prompt))]
 
 
@@ -74,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "application/json")
         if status == 429:
-            self.send_header("retry-after", "1")
+            self.send_header("retry-after", "60")
         if status >= 400:
             self.send_header("x-amzn-errortype", "ThrottlingException" if status == 429 else "ValidationException")
         self.send_header("content-length", str(len(body)))

@@ -5,8 +5,14 @@ import binascii
 import json
 import struct
 from dataclasses import dataclass, field
+from itertools import count
 
 USAGE_IN, USAGE_OUT, USAGE_CACHED = 11, 7, 5
+
+# What proves a thought to its maker, and what Google takes for a thought that another made.
+SIGNATURE = "c2lnbmVkPj8/"
+NO_SIGNATURE = "skip_thought_signature_validator".replace("_", "/")
+THOUGHT = "A vine climbs what it finds."
 
 
 class Refused(Exception):
@@ -27,6 +33,8 @@ class Seen:
     schema: bool = False
     thinks: bool = False
     caches: int = 0
+    seals: bool = False
+    summarizes: bool = True
     usage: bool = True
 
 
@@ -100,8 +108,28 @@ class Chat(ServerSentEvents):
     def read(path, body):
         must(path == "v1/chat/completions", f"no path {path}")
         keys(
-            body, "model", "messages", "stream", "stream_options", "tools", "tool_choice", "max_tokens",
-            "max_completion_tokens", "response_format", "reasoning_effort", "temperature", "parallel_tool_calls",
+            body,
+            "model",
+            "messages",
+            "stream",
+            "stream_options",
+            "tools",
+            "tool_choice",
+            "max_tokens",
+            "max_completion_tokens",
+            "response_format",
+            "reasoning_effort",
+            "temperature",
+            "parallel_tool_calls",
+            "n",
+            "logprobs",
+            "logit_bias",
+            "seed",
+            "presence_penalty",
+            "stop",
+            "user",
+            "metadata",
+            "safety_identifier",
             where="request",
         )
         seen = Seen(body["model"], stream=body.get("stream", False), thinks="reasoning_effort" in body)
@@ -146,7 +174,9 @@ class Chat(ServerSentEvents):
     @staticmethod
     def usage():
         return {
-            "prompt_tokens": USAGE_IN, "completion_tokens": USAGE_OUT, "total_tokens": USAGE_IN + USAGE_OUT,
+            "prompt_tokens": USAGE_IN,
+            "completion_tokens": USAGE_OUT,
+            "total_tokens": USAGE_IN + USAGE_OUT,
             "prompt_tokens_details": {"cached_tokens": USAGE_CACHED},
         }
 
@@ -160,10 +190,14 @@ class Chat(ServerSentEvents):
                 message["reasoning_content"] = part[0]
             else:
                 function = {"name": part[1], "arguments": json.dumps(part[2])}
-                message["tool_calls"] = [{"id": part[0], "type": "function", "function": function}]
+                message.setdefault("tool_calls", []).append({"id": part[0], "type": "function", "function": function})
         choice = {"index": 0, "message": message, "finish_reason": cls.stop(parts), "logprobs": None}
         return {
-            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": seen.model, "choices": [choice],
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": seen.model,
+            "choices": [choice],
             "usage": cls.usage(),
         }
 
@@ -172,11 +206,15 @@ class Chat(ServerSentEvents):
         def chunk(delta, stop=None):
             choices = [{"index": 0, "delta": delta, "finish_reason": stop}]
             return {
-                "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": seen.model,
+                "id": "chatcmpl-1",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": seen.model,
                 "choices": choices,
             }
 
         yield chunk({"role": "assistant", "content": ""})
+        indices = count()
         for kind, *part in parts:
             if kind == "text":
                 for word in words(part[0]):
@@ -185,10 +223,11 @@ class Chat(ServerSentEvents):
                 for word in words(part[0]):
                     yield chunk({"reasoning_content": word})
             else:
-                head = {"index": 0, "id": part[0], "type": "function", "function": {"name": part[1], "arguments": ""}}
+                at = {"index": next(indices)}
+                head = {**at, "id": part[0], "type": "function", "function": {"name": part[1], "arguments": ""}}
                 yield chunk({"tool_calls": [head]})
                 for half in halves(json.dumps(part[2])):
-                    yield chunk({"tool_calls": [{"index": 0, "function": {"arguments": half}}]})
+                    yield chunk({"tool_calls": [{**at, "function": {"arguments": half}}]})
         yield chunk({}, cls.stop(parts))
         if seen.usage:
             yield chunk({}) | {"choices": [], "usage": cls.usage()}
@@ -205,10 +244,32 @@ class Responses(ServerSentEvents):
     def read(path, body):
         must(path == "v1/responses", f"no path {path}")
         keys(
-            body, "model", "input", "instructions", "stream", "tools", "tool_choice", "max_output_tokens", "text",
-            "reasoning", "store", "include", "temperature", "parallel_tool_calls", where="request",
+            body,
+            "model",
+            "input",
+            "instructions",
+            "stream",
+            "tools",
+            "tool_choice",
+            "max_output_tokens",
+            "text",
+            "reasoning",
+            "store",
+            "include",
+            "temperature",
+            "parallel_tool_calls",
+            "previous_response_id",
+            "background",
+            "truncation",
+            "user",
+            "metadata",
+            "safety_identifier",
+            "top_logprobs",
+            where="request",
         )
         seen = Seen(body["model"], stream=body.get("stream", False), thinks="effort" in body.get("reasoning", {}))
+        seen.seals = "reasoning.encrypted_content" in body.get("include", [])
+        seen.summarizes = "summary" in body.get("reasoning", {})
         for tool in body.get("tools", []):
             must(tool["type"] == "function", "a tool is no function")
             keys(tool, "type", "name", "description", "parameters", "strict", where="tool")
@@ -245,45 +306,71 @@ class Responses(ServerSentEvents):
                 seen.result = output if isinstance(output, str) else "".join(part["text"] for part in output)
             else:
                 must(kind == "reasoning", f"an item is {kind}")
+                is_known = body.get("store", True) and item.get("id", "").startswith("rs_")
+                must(is_known or item.get("encrypted_content") == SIGNATURE, "a thought of somebody else")
         must(not open_calls, f"calls without results: {open_calls}")
         return seen
 
     @staticmethod
-    def item(index, part):
+    def item(seen, index, part):
         kind, *part = part
         if kind == "text":
             content = [{"type": "output_text", "text": part[0], "annotations": [], "logprobs": []}]
             return {
-                "id": f"msg_{index}", "type": "message", "role": "assistant", "status": "completed", "content": content
+                "id": f"msg_{index}",
+                "type": "message",
+                "role": "assistant",
+                "status": "completed",
+                "content": content,
             }
         if kind == "thought":
-            return {"id": f"rs_{index}", "type": "reasoning", "summary": [{"type": "summary_text", "text": part[0]}]}
+            summary = [{"type": "summary_text", "text": part[0]}] if seen.summarizes else []
+            sealed = {"encrypted_content": SIGNATURE} if seen.seals else {}
+            return {"id": f"rs_{index}", "type": "reasoning", "summary": summary, **sealed}
         return {
-            "id": f"fc_{index}", "type": "function_call", "call_id": part[0], "name": part[1],
-            "arguments": json.dumps(part[2]), "status": "completed",
+            "id": f"fc_{index}",
+            "type": "function_call",
+            "call_id": part[0],
+            "name": part[1],
+            "arguments": json.dumps(part[2]),
+            "status": "completed",
         }
 
     @staticmethod
     def response(seen, items, status):
         usage = {
-            "input_tokens": USAGE_IN, "input_tokens_details": {"cached_tokens": USAGE_CACHED},
-            "output_tokens": USAGE_OUT, "output_tokens_details": {"reasoning_tokens": 0},
+            "input_tokens": USAGE_IN,
+            "input_tokens_details": {"cached_tokens": USAGE_CACHED},
+            "output_tokens": USAGE_OUT,
+            "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": USAGE_IN + USAGE_OUT,
         }
         return {
-            "id": "resp_1", "object": "response", "created_at": 1, "model": seen.model, "status": status,
-            "output": items, "usage": usage if status == "completed" else None, "error": None,
-            "incomplete_details": None, "instructions": None, "metadata": {}, "parallel_tool_calls": True,
-            "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_p": 1.0,
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 1,
+            "model": seen.model,
+            "status": status,
+            "output": items,
+            "usage": usage if status == "completed" else None,
+            "error": None,
+            "incomplete_details": None,
+            "instructions": None,
+            "metadata": {},
+            "parallel_tool_calls": True,
+            "temperature": 1.0,
+            "tool_choice": "auto",
+            "tools": [],
+            "top_p": 1.0,
         }
 
     @classmethod
     def answer(cls, seen, parts):
-        return cls.response(seen, [cls.item(index, part) for index, part in enumerate(parts)], "completed")
+        return cls.response(seen, [cls.item(seen, index, part) for index, part in enumerate(parts)], "completed")
 
     @classmethod
     def events(cls, seen, parts):
-        number = iter(range(1_000_000))
+        number = count()
 
         def event(kind, **more):
             return {"type": f"response.{kind}", "sequence_number": next(number), **more}
@@ -291,7 +378,7 @@ class Responses(ServerSentEvents):
         yield event("created", response=cls.response(seen, [], "in_progress"))
         items = []
         for index, part in enumerate(parts):
-            item = cls.item(index, part)
+            item = cls.item(seen, index, part)
             items.append(item)
             at = {"item_id": item["id"], "output_index": index}
             if part[0] == "text":
@@ -307,11 +394,12 @@ class Responses(ServerSentEvents):
             elif part[0] == "thought":
                 yield event("output_item.added", output_index=index, item=item | {"summary": []})
                 at["summary_index"] = 0
-                yield event("reasoning_summary_part.added", **at, part={"type": "summary_text", "text": ""})
-                for word in words(part[1]):
-                    yield event("reasoning_summary_text.delta", **at, delta=word)
-                yield event("reasoning_summary_text.done", **at, text=part[1])
-                yield event("reasoning_summary_part.done", **at, part=item["summary"][0])
+                for summary in item["summary"]:
+                    yield event("reasoning_summary_part.added", **at, part={"type": "summary_text", "text": ""})
+                    for word in words(part[1]):
+                        yield event("reasoning_summary_text.delta", **at, delta=word)
+                    yield event("reasoning_summary_text.done", **at, text=part[1])
+                    yield event("reasoning_summary_part.done", **at, part=summary)
             else:
                 yield event(
                     "output_item.added", output_index=index, item=item | {"arguments": "", "status": "in_progress"}
@@ -331,8 +419,21 @@ class Messages(ServerSentEvents):
         counts = path == "v1/messages/count_tokens"
         must(counts or path == "v1/messages", f"no path {path}")
         keys(
-            body, "model", "messages", "system", "max_tokens", "stream", "tools", "tool_choice", "thinking",
-            "temperature", "output_config", where="request",
+            body,
+            "model",
+            "messages",
+            "system",
+            "max_tokens",
+            "stream",
+            "tools",
+            "tool_choice",
+            "thinking",
+            "temperature",
+            "output_config",
+            "top_k",
+            "stop_sequences",
+            "metadata",
+            where="request",
         )
         must(counts or isinstance(body["max_tokens"], int), "max_tokens")
         seen = Seen(body["model"], stream=body.get("stream", False), counts=counts)
@@ -367,6 +468,7 @@ class Messages(ServerSentEvents):
                     seen.image = picture(part["source"]["media_type"], part["source"]["data"])
                 elif kind == "tool_use":
                     must(message["role"] == "assistant" and isinstance(part["input"], dict), "tool_use")
+                    must(not seen.thinks or parts[0]["type"] == "thinking", "a call without its thought")
                     open_calls.add(part["id"])
                 elif kind == "tool_result":
                     must(message["role"] == "user" and part["tool_use_id"] in open_calls, "tool_result")
@@ -374,7 +476,7 @@ class Messages(ServerSentEvents):
                     content = part["content"]
                     seen.result = content if isinstance(content, str) else "".join(one["text"] for one in content)
                 else:
-                    must(kind == "thinking" and part["signature"], f"a block is {kind}")
+                    must(kind == "thinking" and part["signature"] == SIGNATURE, f"a block is {kind}")
         must(not open_calls, f"calls without results: {open_calls}")
         seen.caches = sum("cache_control" in block for block in blocks + body.get("tools", []))
         must(seen.caches <= 4, "more than four cache marks")
@@ -386,19 +488,27 @@ class Messages(ServerSentEvents):
         if kind == "text":
             return {"type": "text", "text": part[0]}
         if kind == "thought":
-            return {"type": "thinking", "thinking": part[0], "signature": "c2lnbmVk"}
+            return {"type": "thinking", "thinking": part[0], "signature": SIGNATURE}
         return {"type": "tool_use", "id": part[0], "name": part[1], "input": part[2]}
 
     @classmethod
     def answer(cls, seen, parts):
         usage = {
-            "input_tokens": USAGE_IN, "output_tokens": USAGE_OUT, "cache_creation_input_tokens": 0,
+            "input_tokens": USAGE_IN,
+            "output_tokens": USAGE_OUT,
+            "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": USAGE_CACHED if seen.caches else 0,
         }
         stop = "tool_use" if parts[-1][0] == "call" else "end_turn"
         return {
-            "id": "msg_1", "type": "message", "role": "assistant", "model": seen.model,
-            "content": [cls.block(part) for part in parts], "stop_reason": stop, "stop_sequence": None, "usage": usage,
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": seen.model,
+            "content": [cls.block(part) for part in parts],
+            "stop_reason": stop,
+            "stop_sequence": None,
+            "usage": usage,
         }
 
     @classmethod
@@ -413,7 +523,7 @@ class Messages(ServerSentEvents):
                 deltas = [{"type": "text_delta", "text": word} for word in words(part[1])]
             elif part[0] == "thought":
                 deltas = [{"type": "thinking_delta", "thinking": word} for word in words(part[1])]
-                deltas.append({"type": "signature_delta", "signature": "c2lnbmVk"})
+                deltas.append({"type": "signature_delta", "signature": SIGNATURE})
             else:
                 pieces = halves(json.dumps(part[3]))
                 deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
@@ -441,13 +551,32 @@ class Gemini(ServerSentEvents):
         model, _, method = path.removeprefix("v1beta/models/").partition(":")
         must(method in ("generateContent", "streamGenerateContent"), f"no path {path}")
         keys(
-            body, "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings",
+            body,
+            "contents",
+            "systemInstruction",
+            "tools",
+            "toolConfig",
+            "generationConfig",
+            "safetySettings",
             where="request",
         )
         config = body.get("generationConfig", {})
         keys(
-            config, "maxOutputTokens", "temperature", "topP", "topK", "responseMimeType", "responseSchema",
-            "responseJsonSchema", "thinkingConfig", "candidateCount", "stopSequences", where="generationConfig",
+            config,
+            "maxOutputTokens",
+            "temperature",
+            "topP",
+            "topK",
+            "responseMimeType",
+            "responseSchema",
+            "responseJsonSchema",
+            "thinkingConfig",
+            "candidateCount",
+            "stopSequences",
+            "seed",
+            "presencePenalty",
+            "responseLogprobs",
+            where="generationConfig",
         )
         seen = Seen(model, stream=method.startswith("stream"))
         seen.thinks = config.get("thinkingConfig", {}).get("includeThoughts", False)
@@ -465,7 +594,13 @@ class Gemini(ServerSentEvents):
             must(content["parts"], "no parts")
             for part in content["parts"]:
                 keys(
-                    part, "text", "inlineData", "functionCall", "functionResponse", "thought", "thoughtSignature",
+                    part,
+                    "text",
+                    "inlineData",
+                    "functionCall",
+                    "functionResponse",
+                    "thought",
+                    "thoughtSignature",
                     where="part",
                 )
                 if "text" in part and content.get("role", "user") == "user":
@@ -476,6 +611,11 @@ class Gemini(ServerSentEvents):
                     seen.image = picture(part["inlineData"]["mimeType"], data)
                 if "functionCall" in part:
                     must(isinstance(part["functionCall"].get("args", {}), dict), "args")
+                    signature = part.get("thoughtSignature", "").replace("-", "+").replace("_", "/")
+                    # Of several calls at once the first alone has one.
+                    is_first = part is next(one for one in content["parts"] if "functionCall" in one)
+                    is_proven = signature in (SIGNATURE, NO_SIGNATURE)
+                    must(is_proven or not is_first, "a call without the signature of its thought")
                     open_calls.append(part["functionCall"]["name"])
                 if "functionResponse" in part:
                     must(isinstance(part["functionResponse"]["response"], dict), "response")
@@ -490,25 +630,31 @@ class Gemini(ServerSentEvents):
         if not stop:
             return {"candidates": [candidate], "modelVersion": seen.model, "responseId": "r1"}
         usage = {
-            "promptTokenCount": USAGE_IN, "candidatesTokenCount": USAGE_OUT, "totalTokenCount": USAGE_IN + USAGE_OUT
+            "promptTokenCount": USAGE_IN,
+            "candidatesTokenCount": USAGE_OUT,
+            "totalTokenCount": USAGE_IN + USAGE_OUT,
         }
         return {
-            "candidates": [candidate | {"finishReason": "STOP"}], "usageMetadata": usage, "modelVersion": seen.model,
+            "candidates": [candidate | {"finishReason": "STOP"}],
+            "usageMetadata": usage,
+            "modelVersion": seen.model,
             "responseId": "r1",
         }
 
     @staticmethod
-    def part(part):
-        kind, *part = part
+    def part(part, parts):
+        kind, *inside = part
         if kind == "text":
-            return {"text": part[0]}
+            return {"text": inside[0]}
         if kind == "thought":
-            return {"text": part[0], "thought": True}
-        return {"functionCall": {"id": part[0], "name": part[1], "args": part[2]}, "thoughtSignature": "c2lnbmVk"}
+            return {"text": inside[0], "thought": True}
+        is_first = part is next(one for one in parts if one[0] == "call")
+        signature = {"thoughtSignature": SIGNATURE} if is_first else {}
+        return {"functionCall": {"id": inside[0], "name": inside[1], "args": inside[2]}, **signature}
 
     @classmethod
     def answer(cls, seen, parts):
-        return cls.candidate(seen, [cls.part(part) for part in parts], True)
+        return cls.candidate(seen, [cls.part(part, parts) for part in parts], True)
 
     @classmethod
     def events(cls, seen, parts):
@@ -516,7 +662,7 @@ class Gemini(ServerSentEvents):
         for part in parts:
             pieces += [part] if part[0] == "call" else [(part[0], word) for word in words(part[1])]
         for index, piece in enumerate(pieces):
-            yield cls.candidate(seen, [cls.part(piece)], index + 1 == len(pieces))
+            yield cls.candidate(seen, [cls.part(piece, pieces)], index + 1 == len(pieces))
 
     @staticmethod
     def error(status, message):
@@ -547,10 +693,26 @@ class Converse:
         model, _, method = path.removeprefix("model/").rpartition("/")
         must(method in ("converse", "converse-stream"), f"no path {path}")
         keys(
-            body, "messages", "system", "toolConfig", "inferenceConfig", "additionalModelRequestFields", "outputConfig",
+            body,
+            "messages",
+            "system",
+            "toolConfig",
+            "inferenceConfig",
+            "additionalModelRequestFields",
+            "outputConfig",
+            "additionalModelResponseFieldPaths",
+            "requestMetadata",
+            "guardrailConfig",
             where="request",
         )
-        keys(body.get("inferenceConfig", {}), "maxTokens", "temperature", "topP", "stopSequences", where="inferenceConfig")
+        keys(
+            body.get("inferenceConfig", {}),
+            "maxTokens",
+            "temperature",
+            "topP",
+            "stopSequences",
+            where="inferenceConfig",
+        )
         seen = Seen(model, stream=method == "converse-stream")
         more = body.get("additionalModelRequestFields", {})
         thinking = more.get("thinking", {"type": "disabled"})
@@ -581,7 +743,11 @@ class Converse:
                     seen.prompt = part["text"] if role == "user" else seen.prompt
                 elif "image" in part:
                     seen.image = picture("image/" + part["image"]["format"], part["image"]["source"]["bytes"])
+                elif "reasoningContent" in part:
+                    thought = part["reasoningContent"]["reasoningText"]
+                    must(thought["text"] == THOUGHT and thought["signature"] == SIGNATURE, "a thought of somebody else")
                 elif "toolUse" in part:
+                    must(not seen.thinks or "reasoningContent" in message["content"][0], "a call without its thought")
                     must(isinstance(part["toolUse"]["input"], dict), "input")
                     open_calls.add(part["toolUse"]["toolUseId"])
                 elif "toolResult" in part:
@@ -599,7 +765,7 @@ class Converse:
         if kind == "text":
             return {"text": part[0]}
         if kind == "thought":
-            return {"reasoningContent": {"reasoningText": {"text": part[0], "signature": "c2lnbmVk"}}}
+            return {"reasoningContent": {"reasoningText": {"text": part[0], "signature": SIGNATURE}}}
         return {"toolUse": {"toolUseId": part[0], "name": part[1], "input": part[2]}}
 
     @staticmethod
@@ -625,7 +791,7 @@ class Converse:
                 deltas = [{"text": word} for word in words(part[1])]
             elif part[0] == "thought":
                 deltas = [{"reasoningContent": {"text": word}} for word in words(part[1])]
-                deltas.append({"reasoningContent": {"signature": "c2lnbmVk"}})
+                deltas.append({"reasoningContent": {"signature": SIGNATURE}})
             else:
                 start = {"toolUse": {"toolUseId": part[1], "name": part[2]}}
                 yield {"contentBlockStart": {"start": start, **at}}

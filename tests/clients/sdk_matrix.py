@@ -2,11 +2,12 @@
 
 A KIND is `DIALECT,MODEL,SKILLS,CONTROL`: the upstream's dialect, the model it serves, the model of an upstream of the
 same dialect that calls tools, and where its faults are turned on. What neither works nor is refused by design is a
-fault, and told of on standard error.
+fault, with its trace on standard error.
 """
 
 import base64
 import json
+import re
 import sys
 import traceback
 import urllib.request
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 
 import sdk_node
 import sdk_python
-from dialect_upstream import ARGUMENTS, THOUGHT
-from dialects import USAGE_CACHED
+from dialect_upstream import ARGUMENTS
+from dialects import THOUGHT, USAGE_CACHED
 from facts import answer_text
 
 DATA_URL = "data:image/png;base64," + base64.b64encode(sdk_python.PICTURE).decode()
@@ -30,12 +31,9 @@ PHASES = {
     "cut": {"cut_after_chunks": 6},
     "short": {"cut_after_chunks": None, "clean_end_after_chunks": 6},
     "fails": {"clean_end_after_chunks": None, "error_rate": 1.0, "error_status": 400},
-    "limited": {"error_rate": 0.0, "rate_limit": "always"},
+    # Long enough that only the first call of all reaches the upstream, and the nodes answer the rest.
+    "limited": {"error_rate": 0.0, "rate_limit": "always", "retry_after": "60s"},
 }
-
-
-class Missing(Exception):
-    """The SDK has no such thing."""
 
 
 @dataclass
@@ -52,7 +50,8 @@ def check_read(sdk, read, text):
     assert read.tokens, "no usage"
 
 
-def check_call(sdk, called):
+def check_call(sdk, called, calls=1):
+    assert called.calls == calls, called
     assert called.name == sdk_python.TOOL and called.arguments == ARGUMENTS, called
     assert called.stop == sdk.STOPS[1], called.stop
 
@@ -75,6 +74,18 @@ def streamed_tools(sdk, kind):
     check_call(sdk, sdk.tool_stream(kind.skills))
 
 
+def two_calls(sdk, kind):
+    sdk = sdk_python.with_two_tools(sdk)
+    called = sdk.tool(kind.skills)
+    check_call(sdk, called, 2)
+    assert called.after == f"The tool says {sdk_python.RESULT}", called.after
+
+
+def two_streamed_calls(sdk, kind):
+    sdk = sdk_python.with_two_tools(sdk)
+    check_call(sdk, sdk.tool_stream(kind.skills), 2)
+
+
 def image(sdk, kind):
     check_read(sdk, sdk.image(kind.skills, DATA_URL), f"A picture: image/png of {len(sdk_python.PICTURE)} bytes")
 
@@ -86,7 +97,9 @@ def schema(sdk, kind):
 
 def check_thought(sdk, kind, read):
     check_read(sdk, read, answer_text(kind.skills, sdk_python.PROMPT))
-    assert read.thought == THOUGHT, f"thought {read.thought!r}"
+    # Chat completions ask for the effort alone, and responses show nothing that was not asked for.
+    is_shown = (sdk.api, kind.dialect) != ("chat", "responses")
+    assert read.thought == (THOUGHT if is_shown else ""), f"thought {read.thought!r}"
 
 
 def thinking(sdk, kind):
@@ -95,6 +108,12 @@ def thinking(sdk, kind):
 
 def streamed_thinking(sdk, kind):
     check_thought(sdk, kind, sdk.thinking_stream(kind.skills))
+
+
+def tools_with_thought(sdk, kind):
+    called = sdk.thinking_tool(kind.skills)
+    check_call(sdk, called)
+    assert called.after == f"The tool says {sdk_python.RESULT}", called.after
 
 
 def cache(sdk, kind):
@@ -107,6 +126,11 @@ def count(sdk, kind):
     assert sdk.count(kind.skills) > 0
 
 
+def kind_of(error):
+    """The name of the SDK's class of an error."""
+    return getattr(error, "kind", type(error).__name__)
+
+
 def error_of(sdk, status, call):
     """Expects the SDK's own error for `status`, and returns it."""
     kind = sdk.errors[status]
@@ -114,8 +138,9 @@ def error_of(sdk, status, call):
     try:
         result = call()
     except Exception as error:
-        name = getattr(error, "kind", type(error).__name__)
-        assert name == wanted, f"{name} instead of {wanted}: {error}"
+        name = kind_of(error)
+        if name != wanted:
+            raise AssertionError(f"{name} instead of {wanted}") from error
         return error
     raise AssertionError(f"no error but {result!r}")
 
@@ -146,30 +171,62 @@ def broken_stream(sdk, kind):
     assert read.stop is None, f"a broken stream looks complete: {read}"
 
 
+def with_field(more):
+    """The check of a field that the SDK's own API has."""
+
+    def field(sdk, kind):
+        assert sdk.text(kind.skills, **more).text == answer_text(kind.skills, sdk_python.PROMPT)
+
+    return field
+
+
 CHECKS = {
     "sound": [
-        text, stream, tools, streamed_tools, image, schema, thinking, streamed_thinking, cache, count, not_found
+        text,
+        stream,
+        tools,
+        streamed_tools,
+        two_calls,
+        two_streamed_calls,
+        image,
+        schema,
+        thinking,
+        streamed_thinking,
+        tools_with_thought,
+        cache,
+        count,
+        not_found,
     ],
     "cut": [broken_stream],
     "short": [broken_stream],
     "fails": [bad_request, bad_request_of_a_stream],
     "limited": [rate_limit],
 }
+# What not every SDK has, or what is not asked of each.
+NEEDS = {
+    "cache": "cache",
+    "count": "count",
+    "tools_with_thought": "thinking_tool",
+    "two_calls": "thinking_tool",
+    "two_streamed_calls": "thinking_tool",
+}
 NAMES = {("cut", "broken_stream"): "cut stream", ("short", "broken_stream"): "stream without its end"}
 
 
 def outcome(sdk, kind, check):
     """`yes`, `-` where the SDK has no such thing, or why not."""
-    operation = {"image": "image", "schema": "schema", "cache": "cache", "count": "count"}.get(check.__name__)
+    operation = NEEDS.get(check.__name__)
     if operation and not hasattr(sdk, operation):
         return "-"
     try:
         check(sdk, kind)
     except Exception as error:
         reason = str(error)
-        if any(refusal in reason for refusal in REFUSALS):
+        wanted = sdk.errors[400]
+        is_bad_request = kind_of(error) == (wanted if isinstance(wanted, str) else wanted.__name__)
+        if is_bad_request and any(refusal in reason for refusal in REFUSALS):
             return "refused: " + reason
-        trace = "".join(traceback.format_exception(error)[-2:])
+        trace = "".join(traceback.format_exception(error))
         return f"FAILS: {type(error).__name__}: {reason}\n{trace}"
     return "yes"
 
@@ -194,16 +251,20 @@ def rows(root, kinds):
                 for check in CHECKS[phase]:
                     name = NAMES.get((phase, check.__name__), check.__name__.replace("_", " "))
                     yield f"{sdk.name}, {sdk.api}", kind.dialect, name, outcome(sdk, kind, check)
+                if phase == "sound" and kind.dialect != sdk.api:
+                    for field, more in getattr(sdk, "own", {}).items():
+                        yield f"{sdk.name}, {sdk.api}", kind.dialect, f"`{field}`", outcome(sdk, kind, with_field(more))
 
 
 def reason_of(result):
-    """Why a cell does not work, without what differs from run to run."""
-    for refusal in REFUSALS:
-        before, found, _ = result.partition(refusal)
-        if found:
-            message = before.rpartition("message")[2].lstrip("'\": ").partition("; the upstream of this model")[0]
-            return message.strip() or refusal
-    return result.partition("\n")[0].partition(": ")[2]
+    """Why a cell does not work, without the SDK's own words around it."""
+    if REFUSALS[1] in result:
+        return REFUSALS[1]
+    refused = re.search(r"(\S+: [^:]*?); the upstream of this model", result)
+    if refused:
+        return refused[1].lstrip("'\"")
+    first = result.partition("\n")[0].removeprefix("FAILS: ").removeprefix("AssertionError: ")
+    return first.replace("|", "\\|")
 
 
 def markdown(table, kinds):

@@ -20,8 +20,12 @@ class NodeProcess:
 
     def __init__(self, root):
         terms = {
-            "key": sdk_python.KEY, "prompt": sdk_python.PROMPT, "question": sdk_python.QUESTION,
-            "result": sdk_python.RESULT, "tool": sdk_python.TOOL, "schema": sdk_python.SCHEMA,
+            "key": sdk_python.KEY,
+            "prompt": sdk_python.PROMPT,
+            "question": sdk_python.QUESTION,
+            "result": sdk_python.RESULT,
+            "tool": sdk_python.TOOL,
+            "schema": sdk_python.SCHEMA,
             "tokens": sdk_python.TOKENS,
         }
         script = Path(__file__).with_suffix(".mjs")
@@ -88,4 +92,7 @@ class NodeSdk:
 
 def all_of(root):
     process = NodeProcess(root)
-    return [NodeSdk(process, twin) for twin in (sdk_python.OpenAiChat, sdk_python.OpenAiResponses, sdk_python.AnthropicMessages)]
+    return [
+        NodeSdk(process, twin)
+        for twin in (sdk_python.OpenAiChat, sdk_python.OpenAiResponses, sdk_python.AnthropicMessages)
+    ]

@@ -3,7 +3,9 @@
 An operation returns what the SDK itself read: a `Read`, or for a tool call the call and the answer to its result.
 """
 
+import copy
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 
 import anthropic
@@ -20,7 +22,7 @@ from google.genai import types as gemini
 PROMPT = "tell me about the vine on the wall please"
 QUESTION = "how is the weather there?"
 RESULT = "mild and dry"
-TOOL = "weather"
+TOOL, OTHER_TOOL = "weather", "climate"
 PICTURE = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cfc0f01f0005000"
     "1ff7f5bd0550000000049454e44ae426082"
@@ -49,6 +51,7 @@ class Called:
     name: str
     arguments: dict
     stop: str | None
+    calls: int = 1
     after: str = ""
 
 
@@ -59,6 +62,15 @@ class OpenAiChat:
     broken = openai.APIError
     errors = {400: openai.BadRequestError, 404: openai.NotFoundError, 429: openai.RateLimitError}
     tools = [{"type": "function", "function": {"name": TOOL, "description": "The weather.", "parameters": SCHEMA}}]
+    thinks = {"reasoning_effort": "low"}
+    own = {
+        "n": {"n": 2},
+        "logprobs": {"logprobs": True},
+        "logit_bias": {"logit_bias": {"42": -1}},
+        "seed": {"seed": 1},
+        "presence_penalty": {"presence_penalty": 0.5},
+        "stop": {"stop": ["vine-stop"]},
+    }
 
     def __init__(self, root):
         self.client = openai.OpenAI(base_url=f"{root}/v1", api_key=KEY, max_retries=0, timeout=20)
@@ -86,23 +98,30 @@ class OpenAiChat:
                 read.stop = choice.finish_reason or read.stop
         return read
 
-    def tool(self, model):
-        answer = self.create(model, QUESTION, tools=self.tools)
-        [call] = answer.choices[0].message.tool_calls
-        called = Called(call.function.name, json.loads(call.function.arguments), answer.choices[0].finish_reason)
+    def tool(self, model, **more):
+        answer = self.create(model, QUESTION, tools=self.tools, **more)
+        calls = answer.choices[0].message.tool_calls
+        [call, *_] = calls
+        called = Called(
+            call.function.name, json.loads(call.function.arguments), answer.choices[0].finish_reason, len(calls)
+        )
         said = answer.choices[0].message.model_dump(exclude_none=True)
         turns = [{"role": "user", "content": QUESTION}, said]
-        turns.append({"role": "tool", "tool_call_id": call.id, "content": RESULT})
-        called.after = self.text(model, messages=turns, tools=self.tools).text
+        turns += [{"role": "tool", "tool_call_id": call.id, "content": RESULT} for call in calls]
+        called.after = self.text(model, messages=turns, tools=self.tools, **more).text
         return called
+
+    def thinking_tool(self, model):
+        return self.tool(model, **self.thinks)
 
     def tool_stream(self, model):
         with self.client.chat.completions.stream(
             model=model, messages=[{"role": "user", "content": QUESTION}], tools=self.tools
         ) as stream:
             choice = stream.get_final_completion().choices[0]
-        [call] = choice.message.tool_calls
-        return Called(call.function.name, json.loads(call.function.arguments), choice.finish_reason)
+        [call, *others] = choice.message.tool_calls
+        assert all(other.function.arguments == call.function.arguments for other in others), others
+        return Called(call.function.name, json.loads(call.function.arguments), choice.finish_reason, 1 + len(others))
 
     def image(self, model, data_url):
         return self.text(
@@ -115,14 +134,16 @@ class OpenAiChat:
         return self.text(model, response_format=form)
 
     def thinking(self, model):
-        return self.text(model, reasoning_effort="low")
+        return self.text(model, **self.thinks)
 
     def thinking_stream(self, model):
-        return self.stream(model, reasoning_effort="low")
+        return self.stream(model, **self.thinks)
 
 
 class AzureChat(OpenAiChat):
     name = "openai AzureOpenAI (Python)"
+    # The same API by another address.
+    own = {}
 
     def __init__(self, root):
         self.client = openai.AzureOpenAI(
@@ -134,6 +155,13 @@ class OpenAiResponses(OpenAiChat):
     api = "responses"
     STOPS = ("completed", "completed")
     tools = [{"type": "function", "name": TOOL, "description": "The weather.", "parameters": SCHEMA, "strict": True}]
+    thinks = {"reasoning": {"effort": "low", "summary": "auto"}}
+    own = {
+        "previous_response_id": {"previous_response_id": "resp_0"},
+        "file_search": {"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]},
+        "truncation": {"truncation": "auto"},
+        "instructions": {"instructions": "Be brief."},
+    }
 
     def create(self, model, content=PROMPT, **more):
         return self.client.responses.create(model=model, input=content, **more)
@@ -161,15 +189,16 @@ class OpenAiResponses(OpenAiChat):
         return final
 
     def called(self, answer):
-        [call] = [item for item in answer.output if item.type == "function_call"]
-        return call, Called(call.name, json.loads(call.arguments), answer.status)
+        calls = [item for item in answer.output if item.type == "function_call"]
+        assert all(call.arguments == calls[0].arguments for call in calls), calls
+        return calls, Called(calls[0].name, json.loads(calls[0].arguments), answer.status, len(calls))
 
-    def tool(self, model):
-        answer = self.create(model, QUESTION, tools=self.tools)
-        call, called = self.called(answer)
+    def tool(self, model, **more):
+        answer = self.create(model, QUESTION, tools=self.tools, **more)
+        calls, called = self.called(answer)
         turns = [{"role": "user", "content": QUESTION}, *answer.output]
-        turns.append({"type": "function_call_output", "call_id": call.call_id, "output": RESULT})
-        called.after = self.text(model, content=turns, tools=self.tools).text
+        turns += [{"type": "function_call_output", "call_id": call.call_id, "output": RESULT} for call in calls]
+        called.after = self.text(model, content=turns, tools=self.tools, **more).text
         return called
 
     def tool_stream(self, model):
@@ -181,13 +210,15 @@ class OpenAiResponses(OpenAiChat):
         return self.text(model, content=[{"role": "user", "content": parts}])
 
     def schema(self, model):
-        return self.text(model, text={"format": {"type": "json_schema", "name": "stay", "schema": SCHEMA, "strict": True}})
+        return self.text(
+            model, text={"format": {"type": "json_schema", "name": "stay", "schema": SCHEMA, "strict": True}}
+        )
 
     def thinking(self, model):
-        return self.text(model, reasoning={"effort": "low", "summary": "auto"})
+        return self.text(model, **self.thinks)
 
     def thinking_stream(self, model):
-        return self.stream(model, reasoning={"effort": "low", "summary": "auto"})
+        return self.stream(model, **self.thinks)
 
 
 class AnthropicMessages:
@@ -197,6 +228,14 @@ class AnthropicMessages:
     broken = anthropic.APIError
     errors = {400: anthropic.BadRequestError, 404: anthropic.NotFoundError, 429: anthropic.RateLimitError}
     tools = [{"name": TOOL, "description": "The weather.", "input_schema": SCHEMA}]
+    thinks = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    own = {
+        "top_k": {"extra_body": {"top_k": 5}},
+        "web_search": {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        "stop_sequences": {"stop_sequences": ["vine-stop"]},
+        "metadata": {"metadata": {"user_id": "u"}},
+        "system": {"system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]},
+    }
 
     def __init__(self, root):
         self.client = anthropic.Anthropic(base_url=root, api_key=KEY, max_retries=0, timeout=20)
@@ -226,20 +265,24 @@ class AnthropicMessages:
         return final
 
     def called(self, message):
-        [call] = [block for block in message.content if block.type == "tool_use"]
-        return call, Called(call.name, call.input, message.stop_reason)
+        calls = [block for block in message.content if block.type == "tool_use"]
+        assert all(call.input == calls[0].input for call in calls), calls
+        return calls, Called(calls[0].name, calls[0].input, message.stop_reason, len(calls))
 
-    def tool(self, model):
-        answer = self.client.messages.create(**self.options(model, QUESTION, tools=self.tools))
-        call, called = self.called(answer)
-        result = {"type": "tool_result", "tool_use_id": call.id, "content": RESULT}
+    def tool(self, model, **more):
+        answer = self.client.messages.create(**self.options(model, QUESTION, tools=self.tools, **more))
+        calls, called = self.called(answer)
+        results = [{"type": "tool_result", "tool_use_id": call.id, "content": RESULT} for call in calls]
         turns = [
             {"role": "user", "content": QUESTION},
             {"role": "assistant", "content": answer.content},
-            {"role": "user", "content": [result]},
+            {"role": "user", "content": results},
         ]
-        called.after = self.text(model, messages=turns, tools=self.tools).text
+        called.after = self.text(model, messages=turns, tools=self.tools, **more).text
         return called
+
+    def thinking_tool(self, model):
+        return self.tool(model, **self.thinks)
 
     def tool_stream(self, model):
         with self.client.messages.stream(**self.options(model, QUESTION, tools=self.tools)) as stream:
@@ -253,10 +296,10 @@ class AnthropicMessages:
         return self.text(model, output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
 
     def thinking(self, model):
-        return self.text(model, thinking={"type": "enabled", "budget_tokens": 1024})
+        return self.text(model, **self.thinks)
 
     def thinking_stream(self, model):
-        return self.stream(model, thinking={"type": "enabled", "budget_tokens": 1024})
+        return self.stream(model, **self.thinks)
 
     def cache(self, model):
         marked = {"type": "text", "text": PROMPT, "cache_control": {"type": "ephemeral"}}
@@ -285,9 +328,13 @@ class GoogleGenAi:
         self.client = genai.Client(api_key=KEY, http_options=options)
         self.models = self.client.models
         function = gemini.FunctionDeclaration(name=TOOL, description="The weather.", parameters_json_schema=SCHEMA)
-        self.tools = gemini.GenerateContentConfig(
-            tools=[gemini.Tool(function_declarations=[function])],
-            automatic_function_calling=gemini.AutomaticFunctionCallingConfig(disable=True),
+        other = function.model_copy(update={"name": OTHER_TOOL})
+        by_hand = gemini.AutomaticFunctionCallingConfig(disable=True)
+        self.tools, self.two_tools = (
+            gemini.GenerateContentConfig(
+                tools=[gemini.Tool(function_declarations=functions)], automatic_function_calling=by_hand
+            )
+            for functions in ([function], [function, other])
         )
 
     @staticmethod
@@ -314,18 +361,23 @@ class GoogleGenAi:
             self.add(read, chunk)
         return read
 
-    def tool(self, model):
-        answer = self.models.generate_content(model=model, contents=QUESTION, config=self.tools)
-        [call] = answer.function_calls
-        called = Called(call.name, call.args, answer.candidates[0].finish_reason.value)
-        result = gemini.FunctionResponse(id=call.id, name=call.name, response={"output": RESULT})
+    def tool(self, model, **more):
+        config = self.tools.model_copy(update=more)
+        answer = self.models.generate_content(model=model, contents=QUESTION, config=config)
+        [call, *_] = calls = answer.function_calls
+        called = Called(call.name, call.args, answer.candidates[0].finish_reason.value, len(calls))
+        results = [gemini.FunctionResponse(id=call.id, name=call.name, response={"output": RESULT}) for call in calls]
         turns = [
             gemini.Content(role="user", parts=[gemini.Part(text=QUESTION)]),
             answer.candidates[0].content,
-            gemini.Content(role="user", parts=[gemini.Part(function_response=result)]),
+            gemini.Content(role="user", parts=[gemini.Part(function_response=one) for one in results]),
         ]
-        called.after = self.text(model, turns, self.tools).text
+        called.after = self.text(model, turns, config).text
         return called
+
+    def thinking_tool(self, model):
+        thinks = gemini.ThinkingConfig(include_thoughts=True, thinking_budget=1024)
+        return self.tool(model, thinking_config=thinks, max_output_tokens=TOKENS)
 
     def tool_stream(self, model):
         calls, stop = [], None
@@ -333,8 +385,8 @@ class GoogleGenAi:
             calls += chunk.function_calls or []
             reason = chunk.candidates and chunk.candidates[0].finish_reason
             stop = reason.value if reason else stop
-        [call] = calls
-        return Called(call.name, call.args, stop)
+        assert all(call.args == calls[0].args for call in calls), calls
+        return Called(calls[0].name, calls[0].args, stop, len(calls))
 
     def image(self, model, _data_url):
         return self.text(model, [gemini.Part.from_bytes(data=PICTURE, mime_type="image/png"), "what is it?"])
@@ -344,6 +396,16 @@ class GoogleGenAi:
         return self.text(model, config=config)
 
     thoughts = {"thinking_config": {"include_thoughts": True, "thinking_budget": 1024}, "max_output_tokens": TOKENS}
+    own = {
+        "candidate_count": {"config": {"candidate_count": 2}},
+        "top_k": {"config": {"top_k": 5}},
+        "safety_settings": {
+            "config": {"safety_settings": [{"category": "HARM_CATEGORY_HATE_SPEECH", "threshold": "BLOCK_ONLY_HIGH"}]}
+        },
+        "google_search": {"config": {"tools": [{"google_search": {}}]}},
+        "stop_sequences": {"config": {"stop_sequences": ["vine-stop"]}},
+        "system_instruction": {"config": {"system_instruction": "Be brief."}},
+    }
 
     def thinking(self, model):
         return self.text(model, config=self.thoughts)
@@ -380,7 +442,9 @@ class AmazonConverse:
     def text(self, model, **more):
         answer = self.client.converse(**self.options(model, **more))
         blocks = answer["output"]["message"]["content"]
-        thoughts = [block["reasoningContent"]["reasoningText"]["text"] for block in blocks if "reasoningContent" in block]
+        thoughts = [
+            block["reasoningContent"]["reasoningText"]["text"] for block in blocks if "reasoningContent" in block
+        ]
         text = "".join(block["text"] for block in blocks if "text" in block)
         usage = answer["usage"]
         cached = usage.get("cacheReadInputTokens")
@@ -399,28 +463,47 @@ class AmazonConverse:
             read.tokens = event.get("metadata", {}).get("usage", {}).get("outputTokens", read.tokens)
         return read
 
-    def tool(self, model):
+    def tool(self, model, **more):
         question = [{"text": QUESTION}]
-        answer = self.client.converse(**self.options(model, question, toolConfig=self.tools))
+        answer = self.client.converse(**self.options(model, question, toolConfig=self.tools, **more))
         said = answer["output"]["message"]
-        [call] = [block["toolUse"] for block in said["content"] if "toolUse" in block]
-        result = {"toolUseId": call["toolUseId"], "content": [{"text": RESULT}]}
-        turns = [{"role": "user", "content": question}, said, {"role": "user", "content": [{"toolResult": result}]}]
-        after = self.text(model, messages=turns, toolConfig=self.tools).text
-        return Called(call["name"], call["input"], answer["stopReason"], after)
+        [call, *_] = calls = [block["toolUse"] for block in said["content"] if "toolUse" in block]
+        results = [{"toolResult": {"toolUseId": call["toolUseId"], "content": [{"text": RESULT}]}} for call in calls]
+        turns = [{"role": "user", "content": question}, said, {"role": "user", "content": results}]
+        after = self.text(model, messages=turns, toolConfig=self.tools, **more).text
+        return Called(call["name"], call["input"], answer["stopReason"], len(calls), after)
+
+    def thinking_tool(self, model):
+        return self.tool(model, additionalModelRequestFields=self.thoughts)
 
     def tool_stream(self, model):
-        name, arguments, stop = None, "", None
+        names, arguments, stop = {}, defaultdict(str), None
         for event in self.events(model, content=[{"text": QUESTION}], toolConfig=self.tools):
-            name = event.get("contentBlockStart", {}).get("start", {}).get("toolUse", {}).get("name", name)
-            arguments += event.get("contentBlockDelta", {}).get("delta", {}).get("toolUse", {}).get("input", "")
-            stop = event.get("messageStop", {}).get("stopReason", stop)
-        return Called(name, json.loads(arguments), stop)
+            for kind, value in event.items():
+                at = value.get("contentBlockIndex")
+                if kind == "contentBlockStart" and "toolUse" in value["start"]:
+                    names[at] = value["start"]["toolUse"]["name"]
+                if kind == "contentBlockDelta" and "toolUse" in value["delta"]:
+                    arguments[at] += value["delta"]["toolUse"]["input"]
+                stop = value.get("stopReason", stop)
+        assert names.keys() == arguments.keys() and len(set(arguments.values())) == 1, (names, arguments)
+        first = min(names)
+        return Called(names[first], json.loads(arguments[first]), stop, len(names))
 
     def image(self, model, _data_url):
         return self.text(model, content=[{"image": {"format": "png", "source": {"bytes": PICTURE}}}, {"text": "what?"}])
 
+    def schema(self, model):
+        form = {"jsonSchema": {"name": "stay", "schema": json.dumps(SCHEMA)}}
+        return self.text(model, outputConfig={"textFormat": {"type": "json_schema", "structure": form}})
+
     thoughts = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    own = {
+        "guardrailConfig": {"guardrailConfig": {"guardrailIdentifier": "abcd", "guardrailVersion": "1"}},
+        "top_k": {"additionalModelRequestFields": {"top_k": 5}},
+        "requestMetadata": {"requestMetadata": {"team": "vine"}},
+        "system": {"system": [{"text": "Be brief."}]},
+    }
 
     def thinking(self, model):
         return self.text(model, additionalModelRequestFields=self.thoughts)
@@ -433,3 +516,15 @@ class AmazonConverse:
 
 
 ALL = [OpenAiChat, OpenAiResponses, AzureChat, AnthropicMessages, GoogleGenAi, AmazonConverse]
+
+
+def with_two_tools(sdk):
+    """The same SDK with a second tool to offer."""
+    if isinstance(sdk, GoogleGenAi):
+        tools = sdk.two_tools
+    else:
+        tools = json.loads(json.dumps(sdk.tools).replace(f'"{TOOL}"', f'"{OTHER_TOOL}"'))
+        tools = {"tools": sdk.tools["tools"] + tools["tools"]} if isinstance(tools, dict) else sdk.tools + tools
+    doubled = copy.copy(sdk)
+    doubled.tools = tools
+    return doubled
