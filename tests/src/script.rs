@@ -77,6 +77,22 @@ impl Upstream {
         Self::start("smollm2", address, "/health", process).await
     }
 
+    /// Starts `dialect_upstream.py`, which serves each dialect below `/DIALECT` and is strict about what it takes.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer within a minute.
+    pub async fn dialects() -> Self {
+        let address = free_address();
+        let script = client_path("dialect_upstream.py").display().to_string();
+        let arguments = [script, address.port().to_string()];
+        let process = |directory: &Path| {
+            let python = interpreter("dialect_upstream.py");
+            Process::new("dialects", &python, &arguments, directory)
+        };
+        Self::start("dialects", address, "/", process).await
+    }
+
     /// Starts `@dwmkerr/mock-llm`, an upstream that leaves out much of what the format asks for.
     ///
     /// # Panics
@@ -96,7 +112,13 @@ impl Upstream {
     /// What a node's config is given: the URL up to and with `/v1`.
     #[must_use]
     pub fn base_url(&self) -> String {
-        format!("http://{}/v1", self.address)
+        format!("{}/v1", self.root_url())
+    }
+
+    /// The URL without a path.
+    #[must_use]
+    pub fn root_url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// A page beside the API, such as `/metrics`, as text.

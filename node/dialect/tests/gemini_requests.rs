@@ -108,7 +108,7 @@ fn both_spellings_are_read_and_come_back() {
     );
     assert_eq!(written["messages"][0]["content"], "be kind");
     let image = &written["messages"][1]["content"][0]["image_url"]["url"];
-    assert_eq!(image, "data:image/png;base64,AA");
+    assert_eq!(image, "data:image/png;base64,AA==");
     assert_eq!(losses, none());
 }
 
@@ -493,4 +493,16 @@ fn what_gemini_alone_can_say_is_named_by_its_path() {
         ]
     );
     assert_eq!(body.get("metadata"), None);
+}
+
+#[test]
+fn picture_in_base64_for_urls_is_standard_elsewhere_and_comes_back() {
+    let body = json!({"contents": [{"role": "user", "parts": [
+        {"inlineData": {"mimeType": "image/png", "data": "-_8="}},
+    ]}]});
+    let (written, _) = translate(Dialect::Gemini, Dialect::Chat, "m", &body);
+    let url = &written["messages"][0]["content"][0]["image_url"]["url"];
+    assert_eq!(url, "data:image/png;base64,+/8=");
+    let (written, losses) = translate(Dialect::Gemini, Dialect::Gemini, "m", &body);
+    assert_eq!((&written, losses), (&body, none()));
 }

@@ -10,5 +10,6 @@ mod other_keys;
 mod quotas;
 mod real_clients;
 mod real_model;
+mod sdk_matrix;
 mod secrets;
 mod sloppy_upstream;

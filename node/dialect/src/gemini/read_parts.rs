@@ -194,7 +194,10 @@ fn read_attachment(
         let url = inside.text(url).unwrap_or_default();
         AttachmentSource::Url { url, media_type }
     } else {
-        let data = inside.text("data").unwrap_or_default();
+        let (data, form) = seal::standard(inside.text("data").unwrap_or_default());
+        if let Some(form) = form {
+            fields.set_form("data", form);
+        }
         AttachmentSource::Data { media_type, data }
     };
     fields.leave(field, inside);

@@ -1,7 +1,7 @@
-//! Signatures of other providers' thoughts in the form of Gemini's own.
+//! Signatures of other providers' thoughts in the form of Gemini's own, and bytes in base64.
 //!
-//! Gemini's clients decode a signature from base64, so a sealed one is encoded as a whole. What a client sends back
-//! may use either alphabet of base64.
+//! Gemini's clients decode a signature from base64, so a sealed one is encoded as a whole. What a client sends
+//! may use either alphabet of base64, with or without padding; Google's SDK for Python uses that for URLs.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -27,8 +27,7 @@ pub(super) fn sealed(proof: &str, origin: Dialect) -> String {
 
 /// The signature that stands in a Gemini body, and whose it is.
 pub(super) fn opened(text: String) -> (String, Dialect) {
-    let standard = text.replace('-', "+").replace('_', "/");
-    let decoded = BASE64.decode(standard).ok();
+    let decoded = BASE64.decode(standard(text.clone()).0).ok();
     let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
     match decoded.map(|seal| signature::opened(seal, DIALECT)) {
         Some((proof, origin)) if origin != DIALECT => (proof, origin),
@@ -39,6 +38,39 @@ pub(super) fn opened(text: String) -> (String, Dialect) {
 /// Bytes in base64, as inline data holds them.
 pub(super) fn encoded(bytes: &[u8]) -> String {
     BASE64.encode(bytes)
+}
+
+/// Base64 in the standard alphabet with padding, the one form that every other API takes, and how it came if that was
+/// otherwise.
+pub(super) fn standard(mut data: String) -> (String, Option<&'static str>) {
+    let is_for_urls = data.contains(['-', '_']);
+    if is_for_urls {
+        data = data.replace('-', "+").replace('_', "/");
+    }
+    let missing = data.len().next_multiple_of(4) - data.len();
+    let is_bare = missing > 0 && !data.ends_with('=');
+    if is_bare {
+        data.extend(std::iter::repeat_n('=', missing));
+    }
+    let form = match (is_for_urls, is_bare) {
+        (true, true) => Some("url-bare"),
+        (true, false) => Some("url"),
+        (false, true) => Some("bare"),
+        (false, false) => None,
+    };
+    (data, form)
+}
+
+/// Base64 as it came, by the form that [`standard`] named.
+pub(super) fn as_it_came(data: &str, form: Option<&str>) -> String {
+    let bare = data.trim_end_matches('=');
+    let for_urls = |data: &str| data.replace('+', "-").replace('/', "_");
+    match form {
+        Some("url-bare") => for_urls(bare),
+        Some("url") => for_urls(data),
+        Some("bare") => bare.to_string(),
+        _ => data.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +85,22 @@ mod tests {
         assert_eq!(opened(text.clone()), expected);
         let by_url = text.replace('+', "-").replace('/', "_");
         assert_eq!(opened(by_url.trim_end_matches('=').to_string()), expected);
+    }
+
+    #[test]
+    fn both_alphabets_become_the_standard_one_and_come_back() {
+        for (sent, expected) in [
+            ("-_8", "+/8="),
+            ("-_8=", "+/8="),
+            ("+/8=", "+/8="),
+            ("AA", "AA=="),
+            ("AAAA", "AAAA"),
+            ("", ""),
+        ] {
+            let (data, form) = standard(sent.to_string());
+            assert_eq!(data, expected);
+            assert_eq!(as_it_came(&data, form), sent);
+        }
     }
 
     #[test]

@@ -189,6 +189,7 @@ pub(super) fn write_attachment(
             (FILE_DATA, (FILE_URI, json!(url)), media_type.clone())
         }
         AttachmentSource::Data { media_type, data } => {
+            let data = seal::as_it_came(data, rest.form(DIALECT, "data"));
             let field = (INLINE_DATA, json!(data));
             (INLINE_DATA, field, media_type.clone())
         }

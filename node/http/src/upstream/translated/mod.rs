@@ -172,8 +172,8 @@ fn not_said(lost: &Loss, crossing: Crossing) -> String {
 fn refused(client: Dialect, code: &str, message: &str) -> Answer {
     let mut error = ReportedError::new(ErrorKind::InvalidRequest, message, client);
     error.code = Some(Value::from(code));
-    let body = translate::grammar_of(client).write_error(&error);
-    let body = Value::Object(body).to_string();
+    let grammar = translate::grammar_of(client);
+    let body = Value::Object(grammar.write_error(&error)).to_string();
     let mut answer = Answer {
         status: StatusCode::BAD_REQUEST,
         headers: HeaderMap::new(),
@@ -181,6 +181,10 @@ fn refused(client: Dialect, code: &str, message: &str) -> Answer {
         load: None,
     };
     written_anew(&mut answer.headers, "application/json");
+    let name = grammar.error_name(&error);
+    if let Some(name) = name.and_then(|name| HeaderValue::try_from(name).ok()) {
+        answer.headers.insert(AMAZON_ERROR, name);
+    }
     answer
 }
 
@@ -312,4 +316,17 @@ fn marked(mut answer: Answer, crossing: Crossing, losses: Option<HeaderValue>) -
         answer.headers.insert(headers::LOST, losses);
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_names_its_kind_where_amazons_clients_look() {
+        let of = |client| refused(client, NOT_TRANSLATABLE, "top_k: no");
+        let refusal = of(Dialect::Converse);
+        assert_eq!(refusal.headers[AMAZON_ERROR], "ValidationException");
+        assert!(!of(Dialect::Chat).headers.contains_key(AMAZON_ERROR));
+    }
 }
