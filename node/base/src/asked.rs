@@ -9,9 +9,9 @@ pub mod usage;
 use std::ops::Range;
 
 use bytes::Bytes;
-use grapevine_core::dialect::NativePath;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::ModelName;
+use grapevine_core::native_path::{NativePath, is_count_at_vertex};
 use grapevine_core::route::session;
 use http::Method;
 use http::header::HeaderMap;
@@ -90,7 +90,8 @@ pub fn read(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Asked, AskedError> {
-    let needs_model = *method == Method::POST && NEED_MODEL.contains(&path);
+    let names_model = NEED_MODEL.contains(&path) || is_count_at_vertex(path);
+    let needs_model = *method == Method::POST && names_model;
     let media = media(headers)?;
     let looks_like_json = body.trim_ascii_start().starts_with(b"{");
     let asked = match media {

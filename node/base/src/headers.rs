@@ -36,6 +36,18 @@ pub const LOST: HeaderName = HeaderName::from_static("x-grapevine-lost");
 /// Of a translated error: the beginning of the upstream's own.
 pub const UPSTREAM_ERROR: HeaderName = HeaderName::from_static("x-grapevine-upstream-error");
 
+/// Why an answer is what it is: what chose its upstream, or the code of an error of ours.
+pub const REASON: HeaderName = HeaderName::from_static("x-grapevine-reason");
+
+/// The reason of a request that the upstream's dialect cannot say.
+pub const NOT_TRANSLATABLE: HeaderValue = HeaderValue::from_static("not_translatable");
+
+/// Where clients of Bedrock find the name of an error.
+pub const AMAZON_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
+
+/// The part of a signed request's credential that AWS issued for a time.
+const AMAZON_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+
 /// The coding of what is not encoded (RFC 9110 12.5.3).
 pub const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
@@ -52,11 +64,12 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// What a client authenticates with; it is for this node and goes no further.
-const CREDENTIALS: [HeaderName; 5] = [
+const CREDENTIALS: [HeaderName; 6] = [
     header::AUTHORIZATION,
     API_KEY,
     AZURE_KEY,
     GOOGLE_KEY,
+    AMAZON_TOKEN,
     header::COOKIE,
 ];
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::native_path::{NativeOperation, NativePath, is_count_at_vertex};
+
 /// An API's way of writing requests, answers and streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dialect {
@@ -157,7 +159,11 @@ impl RequestDialect {
         if dialects.contains(self.dialect) {
             return Some(self.dialect);
         }
-        let others = self.dialect.nearest().into_iter();
+        // Google's endpoints of OpenAI's form have no place for the signatures of thoughts, which must come back. Of an
+        // upstream of which nothing is known, chat completions are what it most likely reads.
+        let is_of_google = dialects.contains(Dialect::Gemini) && dialects != DialectSet::ALL;
+        let own = is_of_google.then_some(Dialect::Gemini);
+        let others = own.into_iter().chain(self.dialect.nearest());
         let mut read = others.filter(|other| dialects.contains(*other));
         read.next().filter(|_| self.translates)
     }
@@ -179,53 +185,22 @@ impl RequestDialect {
     }
 }
 
-/// A request in the form of Gemini or of Bedrock, whose path holds the model.
+/// A request in the form of a cloud, whose path holds the model.
 fn native(path: &str) -> Option<(Dialect, bool)> {
-    let operation = NativePath::of(path)?.operation;
-    match operation {
-        "generateContent" | "streamGenerateContent" => Some((Dialect::Gemini, true)),
-        "countTokens" => Some((Dialect::Gemini, false)),
-        "converse" | "converse-stream" => Some((Dialect::Converse, true)),
-        _ => None,
+    if is_count_at_vertex(path) {
+        return Some((Dialect::Messages, false));
     }
-}
-
-/// A path that holds its model, as those of Gemini and of Bedrock do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NativePath<'a> {
-    /// The model, as it stands in the path, percent-encoded.
-    pub model: &'a str,
-    /// What is asked of it.
-    pub operation: &'a str,
-}
-
-impl<'a> NativePath<'a> {
-    /// The parts of `path`; `None` for any other.
-    pub fn of(path: &'a str) -> Option<Self> {
-        let (model, operation) = match path.strip_prefix("/v1beta/models/") {
-            Some(below) => below.rsplit_once(':')?,
-            None => path.strip_prefix("/model/")?.rsplit_once('/')?,
-        };
-        let is_whole = !model.is_empty() && !model.contains('/');
-        is_whole.then_some(Self { model, operation })
-    }
-
-    /// Whether it takes an input of a model.
-    pub fn is_inference(self) -> bool {
-        matches!(
-            self.operation,
-            "generateContent"
-                | "streamGenerateContent"
-                | "countTokens"
-                | "converse"
-                | "converse-stream"
-        )
-    }
-
-    /// Whether its answer is a stream.
-    pub fn is_stream(self) -> bool {
-        matches!(self.operation, "streamGenerateContent" | "converse-stream")
-    }
+    Some(match NativePath::of(path)?.operation {
+        NativeOperation::GenerateContent | NativeOperation::StreamGenerateContent => {
+            (Dialect::Gemini, true)
+        }
+        NativeOperation::CountTokens => (Dialect::Gemini, false),
+        NativeOperation::Converse | NativeOperation::ConverseStream => (Dialect::Converse, true),
+        NativeOperation::Invoke
+        | NativeOperation::InvokeStream
+        | NativeOperation::RawPredict
+        | NativeOperation::StreamRawPredict => (Dialect::Messages, true),
+    })
 }
 
 #[cfg(test)]
@@ -254,6 +229,29 @@ mod tests {
     }
 
     #[test]
+    fn nearest_dialect_is_asked_and_of_google_its_own() {
+        let messages = RequestDialect {
+            dialect: Dialect::Messages,
+            translates: true,
+        };
+        let chat = DialectSet::CHAT;
+        for (read, asked) in [
+            (DialectSet::MESSAGES.with(chat), Some(Dialect::Messages)),
+            (DialectSet::CONVERSE.with(chat), Some(Dialect::Converse)),
+            (DialectSet::RESPONSES.with(chat), Some(Dialect::Chat)),
+            (DialectSet::GEMINI.with(chat), Some(Dialect::Gemini)),
+            (DialectSet::NONE, None),
+        ] {
+            assert_eq!(messages.asked_in(read), asked, "{read:?}");
+        }
+        let count = RequestDialect {
+            translates: false,
+            ..messages
+        };
+        assert_eq!(count.asked_in(chat), None);
+    }
+
+    #[test]
     fn path_names_the_dialect() {
         let of = |path| RequestDialect::of_path(path).map(|it| (it.dialect, it.translates));
         for (path, expected) in [
@@ -278,7 +276,20 @@ mod tests {
                 "/model/a.b-v1%3A0/converse",
                 Some((Dialect::Converse, true)),
             ),
-            ("/model/a/invoke", None),
+            ("/model/a/invoke", Some((Dialect::Messages, true))),
+            (
+                "/v1/projects/p/locations/l/publishers/anthropic/models/c:streamRawPredict",
+                Some((Dialect::Messages, true)),
+            ),
+            (
+                "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict",
+                Some((Dialect::Messages, false)),
+            ),
+            (
+                "/v1/projects/p/locations/l/publishers/other/models/c:rawPredict",
+                None,
+            ),
+            ("/model/a/other", None),
             ("/model//converse", None),
             ("/v1/embeddings", None),
         ] {

@@ -16,7 +16,7 @@ mod plain;
 
 use std::fmt;
 
-use crate::dialect::NativePath;
+use crate::native_path::{NativePath, is_count_at_vertex};
 use crate::outcome::{Outcome, Stage};
 
 pub use plain::check_form;
@@ -293,7 +293,7 @@ fn listed(path: &str) -> Option<Methods> {
     if INFERENCE.contains(&path) {
         return Some(Methods::POST);
     }
-    if NativePath::of(path).is_some_and(NativePath::is_inference) {
+    if NativePath::of(path).is_some() || is_count_at_vertex(path) {
         return Some(Methods::POST);
     }
     let below = path.strip_prefix(RESPONSES)?;

@@ -2,7 +2,8 @@
 //!
 //! Reading order:
 //!
-//! 1. [`time`], [`ids`], [`units`], [`geo_point`], [`country`], [`dialect`]: the vocabulary.
+//! 1. [`time`], [`ids`], [`units`], [`geo_point`], [`country`], [`native_path`], [`dialect`]: the
+//!    vocabulary.
 //! 2. [`outcome`]: how an attempt ended, and whom that counts against.
 //! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream; [`link`]: of the way to a peer;
 //!    [`share`] and [`pace`]: how much one sender may hold, and how fast it must send.
@@ -49,6 +50,7 @@ pub mod limit;
 pub mod link;
 pub mod links;
 pub mod mode;
+pub mod native_path;
 pub mod notice;
 pub mod outcome;
 pub mod pace;

@@ -1,6 +1,8 @@
 //! Anthropic's messages as Bedrock streams them (`invoke-with-response-stream`): each `chunk` frame holds
 //! `{"bytes": ..}`, the base64 of the JSON of one of Anthropic's events.
 
+mod write;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -9,6 +11,8 @@ use crate::error::TranslateError;
 use crate::event_stream::{EventMessage, EventMessageKind, FrameDecoder};
 use crate::grammar::ServerEvent;
 use crate::sse;
+
+pub use write::ChunkWriter;
 
 /// The words of messages for the errors that a frame may be.
 const ERRORS: [(&str, &str); 5] = [

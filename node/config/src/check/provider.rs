@@ -335,7 +335,7 @@ fn template(base_path: &str, text: &str, config: &ProviderConfig) -> Option<Path
 }
 
 /// Each endpoint with the path that was written for it.
-fn written(file: &PathsFile) -> [(ApiEndpoint, &Option<String>); 13] {
+fn written(file: &PathsFile) -> [(ApiEndpoint, &Option<String>); 14] {
     [
         (ApiEndpoint::Chat, &file.chat),
         (ApiEndpoint::Responses, &file.responses),
@@ -352,6 +352,7 @@ fn written(file: &PathsFile) -> [(ApiEndpoint, &Option<String>); 13] {
             ApiEndpoint::GenerateContentStream,
             &file.generate_content_stream,
         ),
+        (ApiEndpoint::CountContentTokens, &file.count_content_tokens),
         (ApiEndpoint::Other, &file.other),
     ]
 }

@@ -63,13 +63,15 @@ pub enum ApiEndpoint {
     GenerateContent,
     /// Gemini's generateContent whose answer is a stream.
     GenerateContentStream,
+    /// Gemini's count of tokens.
+    CountContentTokens,
     /// Every other path below `/v1`.
     Other,
 }
 
 impl ApiEndpoint {
     /// All of them, in the order of the configuration's keys.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Chat,
         Self::Responses,
         Self::Messages,
@@ -82,6 +84,7 @@ impl ApiEndpoint {
         Self::ConverseStream,
         Self::GenerateContent,
         Self::GenerateContentStream,
+        Self::CountContentTokens,
         Self::Other,
     ];
 
@@ -100,6 +103,7 @@ impl ApiEndpoint {
             Self::ConverseStream => "converse_stream",
             Self::GenerateContent => "generate_content",
             Self::GenerateContentStream => "generate_content_stream",
+            Self::CountContentTokens => "count_content_tokens",
             Self::Other => "other",
         }
     }

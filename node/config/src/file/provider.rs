@@ -76,6 +76,8 @@ pub struct PathsFile {
     pub generate_content: Option<String>,
     /// Of Gemini's generateContent, streamed. Default: the provider's, else that of generate_content.
     pub generate_content_stream: Option<String>,
+    /// Of Gemini's countTokens. Default: the provider's.
+    pub count_content_tokens: Option<String>,
     /// Of all other paths; {rest} is what they have below /v1. Default: the provider's.
     pub other: Option<String>,
 }

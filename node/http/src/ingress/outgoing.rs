@@ -74,7 +74,7 @@ impl Outgoing {
         headers: &mut HeaderMap,
         mut track: Track,
     ) -> Begun {
-        let mut usage = Usage::default();
+        let mut usage = Usage::of(track.path().path(), headers);
         let has_ended = first.is_none() || body.is_end_stream();
         let data = match first.map(Frame::into_data) {
             None => Bytes::new(),

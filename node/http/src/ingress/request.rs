@@ -22,7 +22,7 @@ use grapevine_core::ids::RegionName;
 use grapevine_core::latency::RequestShape;
 use grapevine_core::outcome::{Finding, Outcome, Refusal};
 use grapevine_core::request::{Action, AttemptEvent, AttemptId, RequestError, RequestPriority};
-use grapevine_core::route::{self, Choice, Plan, PlanError, RouteQuery};
+use grapevine_core::route::{self, Bar, Choice, Plan, PlanError, RouteQuery};
 use http::{HeaderMap, Method};
 use http_body::Frame;
 use tokio::time::Instant;
@@ -304,12 +304,25 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         reply
     }
 
+    /// Whether the request cannot be written for another API, such as a count of tokens. An upstream may read the
+    /// dialect, and have no such path all the same.
+    fn is_of_one_api(&self) -> bool {
+        let asked = RequestDialect::of_path(self.track.path().path());
+        asked.is_some_and(|asked| !asked.translates)
+    }
+
     fn fail(self: Box<Self>, error: RequestError) -> Reply {
         let fence = self.request.visitor.fence();
         let problem = match error {
             RequestError::NoPlan(error) => Problem::no_plan(self.track.model(), error, fence),
             RequestError::RetriesSpent => Problem::budget_spent(),
             RequestError::Failed(Outcome::Refused(Refusal::Residency)) => Problem::residency(fence),
+            RequestError::Failed(Outcome::Refused(Refusal::UnknownUpstream))
+                if self.is_of_one_api() =>
+            {
+                let by = Bar::Dialect;
+                Problem::no_plan(self.track.model(), PlanError::NotAllowed { by }, fence)
+            }
             RequestError::Failed(outcome) => Problem::failed(&outcome),
         };
         reply::problem(self.track, &problem)

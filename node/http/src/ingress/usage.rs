@@ -14,6 +14,8 @@
 //! A stream may report several times (Anthropic's begins with the prompt's counts and ends with the answer's): the
 //! last count of each kind holds.
 //!
+//! Anthropic's messages at Bedrock are streamed as base64 within frames, which are read first.
+//!
 //! Text that a model wrote cannot be mistaken for a count: within a JSON string the quotes around a
 //! key are escaped.
 
@@ -22,7 +24,12 @@ use std::sync::LazyLock;
 use memchr::memchr2;
 use memchr::memmem::Finder;
 
+use grapevine_base::headers;
+use grapevine_core::native_path::MessagesForm;
+use grapevine_dialect::chunk::ChunkReader;
+use grapevine_dialect::event_stream;
 use grapevine_observe::record::Tokens;
+use http::HeaderMap;
 
 /// The beginning of the key of both names.
 static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage"));
@@ -40,6 +47,8 @@ pub(super) struct Usage {
     counts: Counts,
     /// The end of the last piece, from the first byte of a key or an object that was not complete.
     tail: Vec<u8>,
+    /// `None` unless the counts are hidden in frames.
+    frames: Option<Box<ChunkReader>>,
 }
 
 /// What an answer reported, by kind; `None` where it did not.
@@ -69,8 +78,28 @@ enum Found {
 }
 
 impl Usage {
+    /// Follows the answer to a request for `path` with these headers.
+    pub(super) fn of(path: &str, headers: &HeaderMap) -> Self {
+        let has_frames = headers::is_media_type(headers, event_stream::CONTENT_TYPE)
+            && MessagesForm::of_path(path) == Some(MessagesForm::Bedrock);
+        Self {
+            frames: has_frames.then(Box::default),
+            ..Self::default()
+        }
+    }
+
     /// Looks at the next piece.
     pub(super) fn look(&mut self, piece: &[u8]) {
+        let Some(frames) = &mut self.frames else {
+            return self.look_at_text(piece);
+        };
+        let mut text = Vec::new();
+        // Broken frames pass as they are, and show nothing.
+        let _ = frames.push(piece, &mut text);
+        self.look_at_text(&text);
+    }
+
+    fn look_at_text(&mut self, piece: &[u8]) {
         if self.tail.is_empty() {
             let from = self.scan(piece);
             self.keep(&piece[from..]);

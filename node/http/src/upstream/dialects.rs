@@ -6,6 +6,7 @@ use grapevine_base::exchange::Call;
 use grapevine_config::checked::{Provider, ProviderConfig};
 use grapevine_core::dialect::{Dialect, DialectSet, RequestDialect};
 use grapevine_core::ids::ModelName;
+use grapevine_core::native_path::MessagesForm;
 use http::HeaderValue;
 
 /// The dialects that a call is between.
@@ -32,8 +33,12 @@ pub(super) enum DialectWay {
     Translated(Crossing),
     /// As it is, and in another dialect where the upstream has no such path: nobody said what it reads.
     Assumed(Crossing),
-    /// As it is, with a stream that comes in another framing.
+    /// As it is, with a stream that comes in another framing, and errors of another form.
     Reframed,
+    /// As it is, with errors out of the lists in which they come.
+    Unlisted,
+    /// In Anthropic's own form of messages, out of a cloud's: then in one of the other ways.
+    Rewritten(MessagesForm),
     /// Not at all.
     Unread,
 }
@@ -64,15 +69,14 @@ impl TargetDialects {
         let Some(asked) = RequestDialect::of_path(call.path.path()) else {
             return DialectWay::AsItIs;
         };
-        let unread = DialectSet::from_bits(self.unread.load(Ordering::Relaxed));
-        let read = if unread.contains(asked.dialect) {
-            // Of the others nothing is known either, and chat completions are what all have.
-            DialectSet::CHAT
-        } else if self.is_written {
-            self.stated
-        } else {
-            self.stated.within(of_model(self.provider, model))
-        };
+        let read = self.read(asked.dialect, model);
+        if let Some(form) = form(asked, call.path.path()) {
+            let takes_it = self.takes(form) && read.contains(Dialect::Messages);
+            return match takes_it {
+                true => DialectWay::AsItIs,
+                false => DialectWay::Rewritten(form),
+            };
+        }
         let crossing = |upstream| Crossing {
             client: asked.dialect,
             upstream,
@@ -82,9 +86,8 @@ impl TargetDialects {
             Some(upstream) if upstream != asked.dialect => {
                 DialectWay::Translated(crossing(upstream))
             }
-            Some(Dialect::Messages) if self.provider == Provider::Bedrock && call.stream => {
-                DialectWay::Reframed
-            }
+            Some(Dialect::Messages) if self.frames_messages() => DialectWay::Reframed,
+            Some(Dialect::Chat) if self.lists_errors() => DialectWay::Unlisted,
             // All is what is said where nothing is known.
             Some(own) if self.stated == DialectSet::ALL && own != Dialect::Chat => {
                 match asked.translates {
@@ -96,11 +99,48 @@ impl TargetDialects {
         }
     }
 
+    /// What it reads for a client of `dialect`, as far as known.
+    fn read(&self, dialect: Dialect, model: Option<&ModelName>) -> DialectSet {
+        let unread = DialectSet::from_bits(self.unread.load(Ordering::Relaxed));
+        if unread.contains(dialect) {
+            // Of the others nothing is known either, and chat completions are what all have.
+            DialectSet::CHAT
+        } else if self.is_written {
+            self.stated
+        } else {
+            self.stated.within(of_model(self.provider, model))
+        }
+    }
+
+    /// Whether its streams of messages are frames, and its errors of messages have no form of Anthropic's.
+    pub(super) const fn frames_messages(&self) -> bool {
+        matches!(self.provider, Provider::Bedrock)
+    }
+
+    /// Whether its chat completions answer with a list of one error, which OpenAI's clients do not read.
+    const fn lists_errors(&self) -> bool {
+        matches!(self.provider, Provider::Gemini | Provider::Vertex)
+    }
+
+    /// Whether messages in this cloud's form are its own.
+    fn takes(&self, form: MessagesForm) -> bool {
+        match form {
+            MessagesForm::Bedrock => self.provider == Provider::Bedrock,
+            MessagesForm::Vertex => self.provider == Provider::Vertex,
+        }
+    }
+
     /// The upstream does not read `dialect`, contrary to what was assumed.
     pub(super) fn is_unread(&self, dialect: Dialect) {
         let bits = DialectSet::of(dialect).bits();
         self.unread.fetch_or(bits, Ordering::Relaxed);
     }
+}
+
+/// The cloud whose form of messages a request has; `None` for Anthropic's own, and for other dialects.
+fn form(asked: RequestDialect, path: &str) -> Option<MessagesForm> {
+    let is_own = asked.dialect != Dialect::Messages || path.starts_with("/v1/messages");
+    (!is_own).then(|| MessagesForm::of_path(path)).flatten()
 }
 
 /// What a provider reads for this model, where that depends on whose it is.
@@ -167,7 +207,7 @@ mod tests {
 
     #[test]
     fn way_follows_the_provider_and_the_maker_of_the_model() {
-        use Dialect::{Chat, Converse, Messages, Responses};
+        use Dialect::{Chat, Converse, Gemini, Messages, Responses};
         let (chat, messages) = ("/v1/chat/completions", "/v1/messages");
         for (provider, path, model, expected) in [
             (Provider::OpenAi, chat, "gpt", DialectWay::AsItIs),
@@ -202,7 +242,14 @@ mod tests {
                 Provider::Vertex,
                 "/v1/responses",
                 "gemini-2",
-                between(Responses, Chat),
+                between(Responses, Gemini),
+            ),
+            (Provider::Gemini, chat, "gemini-2", DialectWay::Unlisted),
+            (
+                Provider::Gemini,
+                messages,
+                "gemini-2",
+                between(Messages, Gemini),
             ),
             (
                 Provider::Anthropic,
@@ -223,8 +270,49 @@ mod tests {
                 "{provider:?} {path} {model}"
             );
         }
-        let streamed = way(of(Provider::Bedrock), messages, "anthropic.claude", true);
-        assert_eq!(streamed, DialectWay::Reframed);
+        for is_stream in [false, true] {
+            let way = way(
+                of(Provider::Bedrock),
+                messages,
+                "anthropic.claude",
+                is_stream,
+            );
+            assert_eq!(way, DialectWay::Reframed);
+        }
+    }
+
+    #[test]
+    fn form_of_a_cloud_is_rewritten_for_all_others() {
+        let invoke = "/model/anthropic.claude/invoke";
+        let predict = "/v1/projects/p/locations/l/publishers/anthropic/models/claude:rawPredict";
+        for (provider, path, model, expected) in [
+            (Provider::Bedrock, invoke, "anthropic.claude", None),
+            (Provider::Vertex, predict, "claude", None),
+            // A model that takes Converse alone.
+            (
+                Provider::Bedrock,
+                invoke,
+                "amazon.nova",
+                Some(MessagesForm::Bedrock),
+            ),
+            (
+                Provider::Vertex,
+                invoke,
+                "claude",
+                Some(MessagesForm::Bedrock),
+            ),
+            (
+                Provider::Anthropic,
+                predict,
+                "claude",
+                Some(MessagesForm::Vertex),
+            ),
+            (Provider::OpenAi, invoke, "gpt", Some(MessagesForm::Bedrock)),
+        ] {
+            let expected = expected.map_or(DialectWay::AsItIs, DialectWay::Rewritten);
+            let found = way(of(provider), path, model, false);
+            assert_eq!(found, expected, "{provider:?} {path} {model}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 
 use grapevine_base::headers;
-use grapevine_config::checked::{ApiEndpoint, AuthConfig, Provider, ProviderConfig, TimeoutConfig};
+use grapevine_config::checked::{ApiEndpoint, AuthConfig, ProviderConfig, TimeoutConfig};
 
 use super::credential::{CredentialState, TargetAuth};
 use super::dialects::TargetDialects;
@@ -228,11 +228,12 @@ impl UpstreamTarget {
         let is_key_configured = settings.headers.iter().any(|(name, _)| is_key(name));
         let is_plain =
             settings.provider.paths.are_plain() && !matches!(auth, TargetAuth::Issued(_));
+        let provider = settings.provider.provider;
         let dress = |endpoint: ApiEndpoint| {
             let mut own = HeaderMap::new();
             own.insert(header::HOST, host.clone());
             if is_plain {
-                own.extend(auth.header(Provider::OpenAi, endpoint));
+                own.extend(auth.header(provider, endpoint));
             }
             for (name, value) in &settings.headers {
                 own.insert(name, value.clone());

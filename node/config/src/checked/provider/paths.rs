@@ -96,6 +96,10 @@ pub(super) const VERTEX: &[(ApiEndpoint, &str)] = &[
         ApiEndpoint::GenerateContentStream,
         "/v1/projects/{project}/locations/{location}/publishers/google/models/{model}:streamGenerateContent?alt=sse",
     ),
+    (
+        ApiEndpoint::CountContentTokens,
+        "/v1/projects/{project}/locations/{location}/publishers/google/models/{model}:countTokens",
+    ),
 ];
 
 /// The paths of the Gemini API, and of its part that is compatible with OpenAI's.
@@ -111,5 +115,9 @@ pub(super) const GEMINI: &[(ApiEndpoint, &str)] = &[
     (
         ApiEndpoint::GenerateContentStream,
         "/v1beta/models/{model}:streamGenerateContent?alt=sse",
+    ),
+    (
+        ApiEndpoint::CountContentTokens,
+        "/v1beta/models/{model}:countTokens",
     ),
 ];

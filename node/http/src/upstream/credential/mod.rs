@@ -297,6 +297,8 @@ fn key_header(provider: Provider, endpoint: ApiEndpoint) -> HeaderName {
             header::AUTHORIZATION
         }
         (Provider::Gemini, _) => GOOGLE_KEY,
+        // They check it there alone, whatever the API.
+        (Provider::Vllm | Provider::Sglang, _) => header::AUTHORIZATION,
         // Foundry's models of Anthropic, and servers that speak Anthropic's API beside OpenAI's.
         _ if is_messages => headers::API_KEY,
         (Provider::Azure, _) => AZURE_KEY,

@@ -57,21 +57,17 @@ impl AnthropicForm {
         let stream = stream.filter(|_| self.drops_stream);
         let mut dropped: Vec<_> = [model, stream].into_iter().flatten().collect();
         dropped.sort_unstable_by_key(|range| range.start);
-        let [first, second, last] = kept(body, open, &dropped)?;
-        let is_alone = [&first, &second, &last]
-            .into_iter()
-            .flat_map(|range| &body[range.clone()])
-            .find(|byte| !byte.is_ascii_whitespace())
-            .is_none_or(|byte| *byte == b'}');
-        if !added.is_empty() && !is_alone {
+        let rest = kept(body, open, &dropped)?;
+        let [first, second, last] = &rest;
+        if !added.is_empty() && !is_empty(body, &rest) {
             added.push(',');
         }
         Some([
             body.slice(..open),
             added.into(),
-            body.slice(first),
-            body.slice(second),
-            body.slice(last),
+            body.slice(first.clone()),
+            body.slice(second.clone()),
+            body.slice(last.clone()),
         ])
     }
 }
@@ -94,44 +90,45 @@ fn push_betas<'a>(betas: impl Iterator<Item = &'a HeaderValue>, added: &mut Stri
     added.push_str(&serde_json::Value::from(names).to_string());
 }
 
-/// What of `body` after its opening brace is left without the members whose values are `dropped`, at most two, in
+/// Whether an object has no member but those that were dropped; `rest` is what is left after its opening brace.
+pub(super) fn is_empty(body: &[u8], rest: &[Range<usize>]) -> bool {
+    let mut left = rest.iter().flat_map(|range| &body[range.clone()]);
+    let first = left.find(|byte| !byte.is_ascii_whitespace());
+    first.is_none_or(|byte| *byte == b'}')
+}
+
+/// What of `body` after its opening brace is left without the members whose values are `dropped`, fewer than `N`, in
 /// order.
-fn kept(body: &[u8], open: usize, dropped: &[Range<usize>]) -> Option<[Range<usize>; 3]> {
-    let mut kept = [open..open, open..open, open..body.len()];
+pub(super) fn kept<const N: usize>(
+    body: &[u8],
+    open: usize,
+    dropped: &[Range<usize>],
+) -> Option<[Range<usize>; N]> {
+    let mut kept = std::array::from_fn(|_| body.len()..body.len());
     // Where what is kept begins, as long as no member is.
     let mut begin = open;
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for value in dropped {
+    let mut at = open;
+    for (piece, value) in kept.iter_mut().zip(dropped) {
         let key = key_of(body, value.start)?;
         let before = blanks_before(body, key);
-        let range = match before <= begin {
-            // The first of the object: the comma after it goes too.
+        let is_first = before <= begin;
+        let range = match is_first {
+            // The comma after it goes too.
             true => {
                 let after = blanks_after(body, value.end);
-                let end = if body.get(after) == Some(&b',') {
-                    after + 1
-                } else {
-                    value.end
-                };
-                begin..end
+                let has_comma = body.get(after) == Some(&b',');
+                begin..if has_comma { after + 1 } else { value.end }
             }
             // The comma before it.
             false => before.checked_sub(1)?..value.end,
         };
-        if before <= begin {
+        if is_first {
             begin = range.end;
         }
-        ranges.push(range);
-    }
-    let mut at = open;
-    for (piece, range) in kept.iter_mut().zip(&ranges) {
         *piece = at..range.start.max(at);
         at = range.end;
     }
-    kept[ranges.len()] = at..body.len();
-    for piece in kept.iter_mut().skip(ranges.len() + 1) {
-        *piece = body.len()..body.len();
-    }
+    *kept.get_mut(dropped.len())? = at..body.len();
     Some(kept)
 }
 

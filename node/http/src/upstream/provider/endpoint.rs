@@ -1,6 +1,7 @@
 //! Which endpoint a request is for, by its path.
 
 use grapevine_config::checked::ApiEndpoint;
+use grapevine_core::native_path::{self, NativeOperation, NativePath};
 
 /// The prefix of every path of the public API.
 const API_PREFIX: &str = "/v1";
@@ -37,24 +38,22 @@ pub(super) fn of(path: &str, is_stream: bool) -> (ApiEndpoint, &str) {
     (ApiEndpoint::Other, below.unwrap_or(path))
 }
 
-/// The endpoint of a request in Bedrock's or Gemini's own form, which holds the model in its path.
+/// The endpoint of a request in a cloud's own form, which holds the model in its path.
 fn native(path: &str) -> Option<ApiEndpoint> {
-    if let Some((_, operation)) = path
-        .strip_prefix("/model/")
-        .and_then(|path| path.split_once('/'))
-    {
-        return match operation {
-            "converse" => Some(ApiEndpoint::Converse),
-            "converse-stream" => Some(ApiEndpoint::ConverseStream),
-            _ => None,
-        };
+    if native_path::is_count_at_vertex(path) {
+        return Some(ApiEndpoint::CountTokens);
     }
-    let (_, operation) = path.strip_prefix("/v1beta/models/")?.rsplit_once(':')?;
-    match operation {
-        "generateContent" => Some(ApiEndpoint::GenerateContent),
-        "streamGenerateContent" => Some(ApiEndpoint::GenerateContentStream),
-        _ => None,
-    }
+    Some(match NativePath::of(path)?.operation {
+        NativeOperation::GenerateContent => ApiEndpoint::GenerateContent,
+        NativeOperation::StreamGenerateContent => ApiEndpoint::GenerateContentStream,
+        NativeOperation::CountTokens => ApiEndpoint::CountContentTokens,
+        NativeOperation::Converse => ApiEndpoint::Converse,
+        NativeOperation::ConverseStream => ApiEndpoint::ConverseStream,
+        NativeOperation::Invoke | NativeOperation::RawPredict => ApiEndpoint::Messages,
+        NativeOperation::InvokeStream | NativeOperation::StreamRawPredict => {
+            ApiEndpoint::MessagesStream
+        }
+    })
 }
 
 #[cfg(test)]
@@ -91,6 +90,22 @@ mod tests {
             ),
             ("/v1/models", false, (ApiEndpoint::Models, "")),
             ("/model/a%3A0/converse", false, (ApiEndpoint::Converse, "")),
+            ("/model/a/invoke", false, (ApiEndpoint::Messages, "")),
+            (
+                "/model/a/invoke-with-response-stream",
+                true,
+                (ApiEndpoint::MessagesStream, ""),
+            ),
+            (
+                "/v1beta/models/g:countTokens",
+                false,
+                (ApiEndpoint::CountContentTokens, ""),
+            ),
+            (
+                "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict",
+                false,
+                (ApiEndpoint::CountTokens, ""),
+            ),
             (
                 "/model/a/converse-stream",
                 true,

@@ -1,12 +1,13 @@
 //! What an upstream's provider makes of a request: its path, its headers, its body. Pure.
 //!
 //! Reading order: [`ProviderRoute`] (one upstream's), `endpoint` (which endpoint a request is for), `body` (Anthropic's
-//! messages at Bedrock and Vertex AI).
+//! messages at Bedrock and Vertex AI), `own_form` (the same the other way round).
 //!
 //! An upstream with OpenAI's paths has no route: its requests pass as they are.
 
 mod body;
 mod endpoint;
+pub(super) mod own_form;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,7 @@ use self::body::AnthropicForm;
 use super::payload::Payload;
 
 /// What a request asks of Anthropic's API that is not released.
-const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+pub(super) const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
 /// The version of Anthropic's API that a request asks for.
 pub(super) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -83,12 +84,21 @@ impl ProviderRoute {
         appended: impl FnOnce() -> Option<PathAndQuery>,
     ) -> Option<(ApiEndpoint, PathAndQuery)> {
         let (endpoint, rest) = endpoint::of(path.path(), is_stream);
+        let model = model.map(|model| self.segment(endpoint, model));
         let provided = match self.config.paths.of(endpoint) {
             Some(template) => template.fill(model, rest, self.query(path)),
             None if self.config.paths.appends_others => appended(),
             None => None,
         };
         Some((endpoint, provided?))
+    }
+
+    /// The model as a path has it. Vertex AI's endpoint of OpenAI's form takes `google/gemini-..`, whose publisher its own
+    /// paths name before.
+    fn segment<'a>(&self, endpoint: ApiEndpoint, model: &'a str) -> &'a str {
+        let is_of_google = self.config.provider == Provider::Vertex && is_gemini(endpoint);
+        let bare = model.strip_prefix("google/").filter(|_| is_of_google);
+        bare.unwrap_or(model)
     }
 
     /// The client's query, except where the provider refuses what it does not know, or takes a key in it.
@@ -187,11 +197,19 @@ impl ProviderRoute {
 
 /// Whether the body of a request names its model, or only the path does.
 const fn names_model_in_body(endpoint: ApiEndpoint) -> bool {
-    !matches!(
+    let is_converse = matches!(
         endpoint,
-        ApiEndpoint::Converse
-            | ApiEndpoint::ConverseStream
-            | ApiEndpoint::GenerateContent
+        ApiEndpoint::Converse | ApiEndpoint::ConverseStream
+    );
+    !is_converse && !is_gemini(endpoint)
+}
+
+/// Whether a request is in Gemini's form.
+const fn is_gemini(endpoint: ApiEndpoint) -> bool {
+    matches!(
+        endpoint,
+        ApiEndpoint::GenerateContent
             | ApiEndpoint::GenerateContentStream
+            | ApiEndpoint::CountContentTokens
     )
 }

@@ -119,7 +119,22 @@ fn each_provider_takes_requests_at_its_own_path() {
             "/v1beta/models/g:streamGenerateContent?alt=sse",
             "/v1beta/models/m%3A1%2Fx:streamGenerateContent?alt=sse",
         ),
+        (
+            "provider: gemini",
+            "/v1beta/models/g:countTokens",
+            "/v1beta/models/m%3A1%2Fx:countTokens",
+        ),
         ("provider: gemini", "/v1/responses", ""),
+        (
+            "provider: bedrock, aws_region: r",
+            "/model/x/invoke-with-response-stream",
+            "/model/m%3A1%2Fx/invoke-with-response-stream",
+        ),
+        (
+            "provider: vertex, project: p, location: l",
+            "/v1/projects/x/locations/y/publishers/anthropic/models/c:streamRawPredict",
+            "/v1/projects/p/locations/l/publishers/anthropic/models/m%3A1%2Fx:streamRawPredict",
+        ),
         (
             "provider: vllm, base_url: 'http://h/v1', paths: {chat: /c}",
             "/v1/chat/completions",
@@ -205,4 +220,16 @@ fn headers_that_stand_for_the_operator_are_not_the_clients() {
     ] {
         assert_eq!(names(about, name), passes, "{name}");
     }
+}
+
+#[test]
+fn path_of_vertex_names_the_publisher_once() {
+    let mut call = call("/v1beta/models/g:generateContent", false, "{}");
+    call.model = ModelName::new("google/gemini-3").ok();
+    let vertex = route("provider: vertex, project: p, location: l");
+    let request = vertex.provide(&call, None, || None).expect("a request");
+    assert_eq!(
+        request.path,
+        "/v1/projects/p/locations/l/publishers/google/models/gemini-3:generateContent"
+    );
 }

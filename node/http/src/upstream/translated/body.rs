@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use grapevine_base::exchange::{AnswerBody, CallFailure};
 use grapevine_core::outcome::Outcome;
-use grapevine_dialect::chunk::ChunkReader;
+use grapevine_dialect::chunk::{ChunkReader, ChunkWriter};
 use grapevine_dialect::stream::Completeness;
 use grapevine_dialect::{StreamTranslator, TranslateError};
 use http_body::{Body, Frame};
@@ -23,6 +23,8 @@ enum Translator {
     Dialect(Box<StreamTranslator>),
     /// Anthropic's events out of Amazon's frames.
     Frames(ChunkReader),
+    /// The other way round.
+    Events(ChunkWriter),
 }
 
 impl Translator {
@@ -30,13 +32,14 @@ impl Translator {
         match self {
             Self::Dialect(stream) => stream.push(bytes, out),
             Self::Frames(frames) => frames.push(bytes, out),
+            Self::Events(events) => events.push(bytes, out),
         }
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), CallFailure> {
         match self {
             // What reads the events finds out whether the last one came.
-            Self::Frames(_) => Ok(()),
+            Self::Frames(_) | Self::Events(_) => Ok(()),
             Self::Dialect(stream) => match stream.finish(out) {
                 Completeness::Complete | Completeness::Failed => Ok(()),
                 Completeness::Truncated => Err(CallFailure::new(
@@ -61,6 +64,14 @@ impl TranslatedBody {
         Self {
             upstream: Some(upstream),
             translator: Translator::Frames(ChunkReader::default()),
+        }
+    }
+
+    /// A stream of Anthropic's events as such frames.
+    pub(super) fn in_frames(upstream: AnswerBody) -> Self {
+        Self {
+            upstream: Some(upstream),
+            translator: Translator::Events(ChunkWriter::default()),
         }
     }
 

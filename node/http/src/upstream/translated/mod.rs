@@ -11,7 +11,9 @@
 //! translation; of a stream one event.
 
 mod body;
+mod refused;
 mod request;
+mod rewritten;
 
 use bytes::Bytes;
 use grapevine_base::clock;
@@ -21,12 +23,10 @@ use grapevine_base::headers;
 use grapevine_core::dialect::Dialect;
 use grapevine_core::outcome::Outcome;
 use grapevine_dialect::grammar::AnswerTerms;
-use grapevine_dialect::hub::error::{ErrorKind, ReportedError};
-use grapevine_dialect::{Framing, Loss, TranslateError, TranslatedError, Translation, translate};
+use grapevine_dialect::{Framing, Loss, TranslateError, TranslatedError, Translation};
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Full, Limited};
-use serde_json::Value;
 
 use self::body::TranslatedBody;
 use super::client::UpstreamClient;
@@ -46,12 +46,6 @@ const ERROR_TEXT_MAX: usize = 512;
 /// The most text about losses that a header holds.
 const LOST_TEXT_MAX: usize = 1_024;
 
-/// Where Bedrock names an error.
-const AMAZON_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
-
-/// The code of a request that the upstream's dialect cannot say.
-const NOT_TRANSLATABLE: &str = "not_translatable";
-
 impl UpstreamClient {
     /// Makes `call` in another way than as it is.
     pub(super) async fn call_otherwise(
@@ -61,10 +55,24 @@ impl UpstreamClient {
         way: DialectWay,
     ) -> Result<Answer, CallFailure> {
         match way {
+            DialectWay::Rewritten(form) => self.call_rewritten(target, call, form).await,
+            way => self.call_in_own_form(target, call, way).await,
+        }
+    }
+
+    /// Makes `call`, which is in no cloud's form of messages.
+    async fn call_in_own_form(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+        way: DialectWay,
+    ) -> Result<Answer, CallFailure> {
+        match way {
             DialectWay::Translated(crossing) => self.call_translated(target, call, crossing).await,
             DialectWay::Assumed(crossing) => self.call_assumed(target, call, crossing).await,
             DialectWay::Reframed => self.call_reframed(target, call).await,
-            DialectWay::Unread => Err(NotProvided::Path.into()),
+            DialectWay::Unlisted => self.call_unlisted(target, call).await,
+            DialectWay::Unread | DialectWay::Rewritten(_) => Err(NotProvided::Path.into()),
             DialectWay::AsItIs => self.call_as_it_is(target, call).await,
         }
     }
@@ -116,11 +124,11 @@ impl UpstreamClient {
         let translated = translation.request_with(model, Some(call.stream), call.body.received());
         let mut translated = match translated {
             Ok(translated) => translated,
-            Err(error) => return Ok(refused(client, "invalid_request", &error.to_string())),
+            Err(error) => return Ok(refused::malformed(client, &error)),
         };
         let lost = translated.losses.iter().find(|loss| !loss.is_advice());
         if let Some(lost) = lost.filter(|_| !call.caller.lossy) {
-            return Ok(refused(client, NOT_TRANSLATABLE, &not_said(lost, crossing)));
+            return Ok(refused::not_said(lost, crossing));
         }
         let mut terms = std::mem::take(&mut translated.terms);
         terms.created = clock::wall().as_secs();
@@ -128,8 +136,10 @@ impl UpstreamClient {
         let is_stream = call.stream;
         let body = Bytes::from(translated.body);
         let call = request::in_dialect(&call, crossing, model, body).ok_or(NotProvided::Path)?;
-        let mut answer = self.call_as_it_is(target, call).await?;
-        headers::remove_all(&mut answer.headers, headers::is_own);
+        let answer = match upstream == Dialect::Messages && target.dialects.frames_messages() {
+            true => self.call_reframed(target, call).await?,
+            false => self.call_stripped(target, call).await?,
+        };
         let losses = lost_paths(&translated.losses);
         let answer = if !answer.status.is_success() {
             error(&translation, answer).await?
@@ -141,14 +151,47 @@ impl UpstreamClient {
         Ok(marked(answer, crossing, losses))
     }
 
-    /// Calls Bedrock for Anthropic's messages, whose streams come in Amazon's framing.
-    async fn call_reframed(
+    /// Calls an upstream of Google's for chat completions.
+    async fn call_unlisted(
         &self,
         target: &UpstreamTarget,
         call: Call,
     ) -> Result<Answer, CallFailure> {
         let mut answer = self.call_as_it_is(target, call).await?;
-        if answer.status.is_success() && is_stream_answer(&answer.headers) {
+        if !answer.status.is_success() {
+            let body = collected(&mut answer, ERROR_BYTES_MAX).await?;
+            let body = unlisted(body);
+            answer.headers.remove(header::CONTENT_ENCODING);
+            let length = body.len().into();
+            answer.headers.insert(header::CONTENT_LENGTH, length);
+            answer.body = full(body);
+        }
+        Ok(answer)
+    }
+
+    /// Calls the upstream as it is. What it says in headers of ours is left out: they are this node's to write.
+    async fn call_stripped(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+    ) -> Result<Answer, CallFailure> {
+        let mut answer = self.call_as_it_is(target, call).await?;
+        headers::remove_all(&mut answer.headers, headers::is_own);
+        Ok(answer)
+    }
+
+    /// Calls Bedrock for Anthropic's messages, whose streams come in Amazon's framing and errors in Amazon's form.
+    async fn call_reframed(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+    ) -> Result<Answer, CallFailure> {
+        let mut answer = self.call_stripped(target, call).await?;
+        if !answer.status.is_success() {
+            let translation = Translation::new(Dialect::Messages, Dialect::Converse);
+            return error(&translation, answer).await;
+        }
+        if is_stream_answer(&answer.headers) {
             let body = TranslatedBody::reframed(answer.body);
             answer.body = AnswerBody::new(body);
             written_anew(
@@ -158,34 +201,6 @@ impl UpstreamClient {
         }
         Ok(answer)
     }
-}
-
-/// What a request asks for that the upstream's dialect cannot say.
-fn not_said(lost: &Loss, crossing: Crossing) -> String {
-    format!(
-        "{}: {}; the upstream of this model speaks '{}' (send x-grapevine-lossy: allow to go without)",
-        lost.path, lost.reason, crossing.upstream
-    )
-}
-
-/// An answer of this node itself to a request that is not translated. Nobody is to blame for it but the client.
-fn refused(client: Dialect, code: &str, message: &str) -> Answer {
-    let mut error = ReportedError::new(ErrorKind::InvalidRequest, message, client);
-    error.code = Some(Value::from(code));
-    let grammar = translate::grammar_of(client);
-    let body = Value::Object(grammar.write_error(&error)).to_string();
-    let mut answer = Answer {
-        status: StatusCode::BAD_REQUEST,
-        headers: HeaderMap::new(),
-        body: full(Bytes::from(body)),
-        load: None,
-    };
-    written_anew(&mut answer.headers, "application/json");
-    let name = grammar.error_name(&error);
-    if let Some(name) = name.and_then(|name| HeaderValue::try_from(name).ok()) {
-        answer.headers.insert(AMAZON_ERROR, name);
-    }
-    answer
 }
 
 fn full(body: Bytes) -> AnswerBody {
@@ -259,11 +274,22 @@ fn stream(translation: &Translation, mut answer: Answer, terms: &AnswerTerms) ->
 }
 
 async fn error(translation: &Translation, mut answer: Answer) -> Result<Answer, CallFailure> {
-    let body = collected(&mut answer, ERROR_BYTES_MAX).await?;
-    let name = answer.headers.remove(AMAZON_ERROR);
+    let body = unlisted(collected(&mut answer, ERROR_BYTES_MAX).await?);
+    let name = answer.headers.remove(headers::AMAZON_ERROR);
     let name = name.as_ref().and_then(|name| name.to_str().ok());
     let translated = translation.error_with(answer.status.as_u16(), name, &body);
     Ok(failed(answer, &body, translated))
+}
+
+/// The one error in a list, as Google's endpoints of OpenAI's form answer; any other body as it is.
+fn unlisted(body: Bytes) -> Bytes {
+    if !body.trim_ascii_start().starts_with(b"[") {
+        return body;
+    }
+    match serde_json::from_slice::<[serde_json::Value; 1]>(&body) {
+        Ok([error]) => error.to_string().into(),
+        Err(_) => body,
+    }
 }
 
 /// `answer` with an error that its client reads, and the beginning of the upstream's `own`.
@@ -274,10 +300,12 @@ fn failed(mut answer: Answer, own: &[u8], translated: TranslatedError) -> Answer
         .name
         .and_then(|name| HeaderValue::try_from(name).ok())
     {
-        answer.headers.insert(AMAZON_ERROR, name);
+        answer.headers.insert(headers::AMAZON_ERROR, name);
     }
     if let Some(own) = visible(own, ERROR_TEXT_MAX) {
-        answer.headers.insert(headers::UPSTREAM_ERROR, own);
+        // An error that is rewritten once more keeps its first text.
+        let entry = answer.headers.entry(headers::UPSTREAM_ERROR);
+        entry.or_insert(own);
     }
     answer.body = full(translated.body.into());
     answer
@@ -323,10 +351,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusal_names_its_kind_where_amazons_clients_look() {
-        let of = |client| refused(client, NOT_TRANSLATABLE, "top_k: no");
-        let refusal = of(Dialect::Converse);
-        assert_eq!(refusal.headers[AMAZON_ERROR], "ValidationException");
-        assert!(!of(Dialect::Chat).headers.contains_key(AMAZON_ERROR));
+    fn one_error_is_taken_out_of_its_list() {
+        let of = |body: &'static str| unlisted(Bytes::from_static(body.as_bytes()));
+        assert_eq!(of(" [{\"error\": {}}]"), r#"{"error":{}}"#);
+        for other in [r#"{"error":{}}"#, "[]", "[{},{}]", "[{", ""] {
+            assert_eq!(of(other), other);
+        }
     }
 }

@@ -22,7 +22,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// What clients say to the provider of their own dialect alone.
-const OF_A_DIALECT: [&str; 3] = ["anthropic-", "openai-", "x-goog-"];
+const OF_A_DIALECT: [&str; 5] = ["anthropic-", "openai-", "x-goog-", "x-amz-", "amz-sdk-"];
 
 /// `call` with this `body`, at the path of the upstream's dialect; `None` where that needs a model, and there is none.
 pub(super) fn in_dialect(
