@@ -94,9 +94,19 @@ impl Keys {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let presented = presented(headers).ok_or(KeyError::Missing)?;
+        let mut failure = KeyError::Missing;
+        for presented in presented(headers) {
+            failure = KeyError::Unknown;
+            if let Some(key) = self.find(presented) {
+                return Ok(Some(key));
+            }
+        }
+        Err(failure)
+    }
+
+    fn find(&self, presented: &[u8]) -> Option<Arc<ClientKey>> {
         if presented.len() > KEY_BYTES_MAX {
-            return Err(KeyError::Unknown);
+            return None;
         }
         let hash = KeyHash::of(presented);
         // Every key is compared, whichever matches, so that the time taken reveals nothing.
@@ -106,27 +116,27 @@ impl Keys {
                 found = Some(key.clone());
             }
         }
-        found.map(Some).ok_or(KeyError::Unknown)
+        found
     }
 }
 
-/// The key in `Authorization: Bearer`, or in the header of another provider's SDK.
-fn presented(headers: &HeaderMap) -> Option<&[u8]> {
-    if let Some(value) = headers.get(header::AUTHORIZATION) {
+/// The key in `Authorization: Bearer`, and those in the headers of other providers' SDKs. An SDK that signs its requests
+/// has a signature where others have a key, and its key beside it.
+fn presented(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.as_bytes().split_at_checked(7)?;
-        return scheme
-            .eq_ignore_ascii_case(b"bearer ")
-            .then(|| key.trim_ascii());
-    }
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(key)
+    });
     let names = [headers::API_KEY, headers::AZURE_KEY, headers::GOOGLE_KEY];
-    let value = names.iter().find_map(|name| headers.get(name));
-    value.map(|value| value.as_bytes().trim_ascii())
+    let named = names.into_iter().filter_map(|name| headers.get(name));
+    let named = named.map(|value| value.as_bytes());
+    bearer.into_iter().chain(named).map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderName;
+    use http::{HeaderName, HeaderValue};
 
     fn keys() -> Keys {
         Keys::new([ClientKey {
@@ -158,6 +168,29 @@ mod tests {
             Ok(Some("app".into()))
         );
         assert_eq!(check("x-api-key", "right"), Ok(Some("app".into())));
+    }
+
+    #[test]
+    fn key_is_found_beside_a_signature_or_another_key() {
+        let signature = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/bedrock/aws4_request";
+        let check = |others: &[(HeaderName, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in others {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            keys().check(&headers).map(|key| key.is_some())
+        };
+        let authorization = header::AUTHORIZATION;
+        for name in [headers::API_KEY, headers::AZURE_KEY, headers::GOOGLE_KEY] {
+            for other in [signature, "Bearer wrong"] {
+                let others = [(authorization.clone(), other), (name.clone(), "right")];
+                assert_eq!(check(&others), Ok(true), "{name} beside {other}");
+            }
+        }
+        let signed = (authorization, signature);
+        assert_eq!(check(std::slice::from_ref(&signed)), Err(KeyError::Missing));
+        let wrong = [signed, (headers::API_KEY, "wrong")];
+        assert_eq!(check(&wrong), Err(KeyError::Unknown));
     }
 
     #[test]

@@ -29,7 +29,6 @@ const HOPS: HeaderName = HeaderName::from_static("x-grapevine-hops");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-grapevine-attempts");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-grapevine-overhead-ms");
 const UPSTREAM_TIME: HeaderName = HeaderName::from_static("x-grapevine-upstream-ms");
-const REASON: HeaderName = HeaderName::from_static("x-grapevine-reason");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-grapevine-upstream-request-id");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -60,6 +59,8 @@ pub(super) fn adopt(
     status: StatusCode,
 ) {
     headers::strip_hop_by_hop(headers);
+    let is_refused = status == StatusCode::BAD_REQUEST
+        && headers.get(headers::REASON) == Some(&headers::NOT_TRANSLATABLE);
     headers::remove_all(headers, |name| {
         let is_own = headers::is_own(name) && !headers::is_of_translation(name);
         is_own || NOT_PASSED_BACK.contains(name)
@@ -83,7 +84,12 @@ pub(super) fn adopt(
     headers.insert(UPSTREAM, text(upstream.name.as_str()));
     headers.insert(PATH, path);
     headers.insert(HOPS, hops);
-    headers.insert(REASON, HeaderValue::from_static(choice.reason.as_str()));
+    let reason = match is_refused {
+        // What the serving node said of it: no upstream was asked.
+        true => headers::NOT_TRANSLATABLE,
+        false => HeaderValue::from_static(choice.reason.as_str()),
+    };
+    headers.insert(headers::REASON, reason);
     mark(headers, track, overhead, waited);
 }
 
@@ -91,7 +97,7 @@ pub(super) fn adopt(
 pub(super) fn problem(track: Track, problem: &Problem) -> Reply {
     let shape = Shape::of(track.path().path());
     let body = problem.to_json(shape, track.id());
-    problem_as(track, problem, &body)
+    problem_as(track, problem, shape, &body)
 }
 
 /// The answer to a dry run: the plan, or the error that the request would get, with the plan beside it.
@@ -99,16 +105,21 @@ pub(super) fn plan(track: Track, plan: Value, problem: Option<Problem>) -> Reply
     let Some(problem) = problem else {
         return own(track, StatusCode::OK, &plan);
     };
-    let mut body = problem.to_json(Shape::of(track.path().path()), track.id());
+    let shape = Shape::of(track.path().path());
+    let mut body = problem.to_json(shape, track.id());
     body["plan"] = plan;
-    problem_as(track, &problem, &body)
+    problem_as(track, &problem, shape, &body)
 }
 
-fn problem_as(mut track: Track, problem: &Problem, body: &Value) -> Reply {
+fn problem_as(mut track: Track, problem: &Problem, shape: Shape, body: &Value) -> Reply {
     let mut reply = json(problem.status, body);
     let headers = reply.headers_mut();
     mark_unserved(headers, &track, problem.code);
     headers.insert(SHOULD_RETRY, should_retry(problem));
+    if shape == Shape::Amazon {
+        let name = HeaderValue::from_static(problem.amazon_name());
+        headers.insert(headers::AMAZON_ERROR, name);
+    }
     if let Some(wait) = problem.retry_after {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -176,7 +187,7 @@ fn mark_unserved(headers: &mut HeaderMap, track: &Track, reason: &'static str) {
     headers.insert(UPSTREAM, NOTHING);
     headers.insert(PATH, text(settings.region.as_str()));
     headers.insert(HOPS, HeaderValue::from_static("0"));
-    headers.insert(REASON, HeaderValue::from_static(reason));
+    headers.insert(headers::REASON, HeaderValue::from_static(reason));
     mark(headers, track, track.spent(), Duration::ZERO);
 }
 

@@ -1,6 +1,5 @@
 //! Errors in the shape of the API that the client speaks.
 
-use grapevine_core::dialect::{Dialect, RequestDialect};
 use serde_json::{Value, json};
 
 use super::Problem;
@@ -17,13 +16,16 @@ pub(in crate::ingress) enum Shape {
 impl Shape {
     /// The shape for `path`.
     pub(in crate::ingress) fn of(path: &str) -> Self {
-        if path.starts_with("/v1/messages") {
-            return Self::Anthropic;
-        }
-        match RequestDialect::of_path(path).map(|asked| asked.dialect) {
-            Some(Dialect::Gemini) => Self::Google,
-            Some(Dialect::Converse) => Self::Amazon,
-            _ => Self::OpenAi,
+        // With those of paths below that do not exist. Anthropic's models at Vertex AI have errors of their own.
+        let below = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
+        if below(&["/v1/messages", "/v1/projects/"]) {
+            Self::Anthropic
+        } else if below(&["/v1beta/"]) {
+            Self::Google
+        } else if below(&["/model/"]) {
+            Self::Amazon
+        } else {
+            Self::OpenAi
         }
     }
 }
@@ -40,7 +42,11 @@ impl Problem {
             }}),
             Shape::Anthropic => json!({
                 "type": "error",
-                "error": {"type": self.anthropic_type(), "message": self.message},
+                "error": {
+                    "type": self.anthropic_type(),
+                    "message": self.message,
+                    "code": self.code,
+                },
                 "request_id": request_id,
             }),
             Shape::Google => json!({"error": {
@@ -54,6 +60,21 @@ impl Problem {
                 }],
             }}),
             Shape::Amazon => json!({"message": self.message, "code": self.code}),
+        }
+    }
+
+    /// The name by which Amazon's clients choose the class of an error: they find it in a header and nowhere else. The
+    /// names are those of Bedrock's reference of Converse.
+    pub(in crate::ingress) fn amazon_name(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "UnrecognizedClientException",
+            403 | 451 => "AccessDeniedException",
+            404 => "ResourceNotFoundException",
+            408 | 504 => "ModelTimeoutException",
+            429 => "ThrottlingException",
+            400..=499 => "ValidationException",
+            503 => "ServiceUnavailableException",
+            _ => "InternalServerException",
         }
     }
 
@@ -91,6 +112,45 @@ impl Problem {
             503 => "overloaded_error",
             504 => "timeout_error",
             _ => "api_error",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn shape_is_that_of_the_path_and_of_unknown_ones_below_it() {
+        for (path, shape) in [
+            ("/v1/chat/completions", Shape::OpenAi),
+            ("/v1/messages/count_tokens", Shape::Anthropic),
+            (
+                "/v1/projects/p/locations/l/publishers/anthropic/models/c:rawPredict",
+                Shape::Anthropic,
+            ),
+            ("/v1beta/models/g:other", Shape::Google),
+            ("/model/a/converse", Shape::Amazon),
+            ("/model/a/other", Shape::Amazon),
+        ] {
+            assert_eq!(Shape::of(path), shape, "{path}");
+        }
+    }
+
+    #[test]
+    fn code_is_in_the_body_of_every_shape() {
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "not_translatable", "why");
+        for (shape, place) in [
+            (Shape::OpenAi, "/error/code"),
+            (Shape::Anthropic, "/error/code"),
+            (Shape::Google, "/error/details/0/reason"),
+            (Shape::Amazon, "/code"),
+        ] {
+            let body = problem.to_json(shape, "r");
+            let code = body.pointer(place).and_then(Value::as_str);
+            assert_eq!(code, Some("not_translatable"), "{shape:?}");
         }
     }
 }
