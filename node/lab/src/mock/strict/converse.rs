@@ -76,11 +76,18 @@ pub(super) fn read(body: &[u8], model: &str, stream: bool, seal: &Seal) -> Resul
             .map(|result| result_text(&result["content"]))
             .collect(),
         thinking: ["enabled", "adaptive"].contains(&thinking),
-        schema: None,
+        schema: schema(&field("outputConfig")["textFormat"]),
         words_max: count(field("inferenceConfig").get("maxTokens")),
         stream,
         input_tokens: bytes as u64 / 4 + 1,
     })
+}
+
+/// The schema that the answer must satisfy, which is JSON within a text.
+fn schema(format: &Value) -> Option<Value> {
+    let schema = text(&format["structure"]["jsonSchema"], "schema");
+    let is_demanded = text(format, "type") == "json_schema";
+    serde_json::from_str(schema).ok().filter(|_| is_demanded)
 }
 
 fn malformed(what: &str) -> Refusal {

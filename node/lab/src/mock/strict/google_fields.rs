@@ -68,6 +68,12 @@ pub(super) fn sign(seal: &Seal, name: &str, arguments: &Value) -> String {
     seal.sign(CALL, &format!("{name} {arguments}"))
 }
 
+/// Bytes in JSON are base64 of either alphabet to Google's servers, and its SDKs write that of URLs.
+fn is_signed(seal: &Seal, call: &str, signature: &str) -> bool {
+    let signature = signature.replace('-', "+").replace('_', "/");
+    seal.verify(CALL, call, &signature)
+}
+
 /// Checks what came back with a call; `position` is that of its turn, for the message. Models before Gemini 3 judge no
 /// signature.
 pub(super) fn check_signature(
@@ -85,7 +91,7 @@ pub(super) fn check_signature(
             "Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly, and missing thought_signature may lead to degraded model performance. Additional data, function call `default_api:{name}` , position {position}. Please refer to https://ai.google.dev/gemini-api/docs/thought-signatures for more details."
         ))),
         Some(given) if BYPASSES.contains(&given) => Ok(()),
-        Some(given) if seal.verify(CALL, &format!("{name} {arguments}"), given) => Ok(()),
+        Some(given) if is_signed(seal, &format!("{name} {arguments}"), given) => Ok(()),
         Some(_) => Err(Refusal::invalid("Thought signature is not valid.")),
     }
 }

@@ -11,6 +11,9 @@ use super::said::{Ask, Choice, Tool};
 use super::seal::Seal;
 use super::turns::{thinking, turns};
 
+/// The version that Anthropic's SDKs of today ask for, of clouds too.
+pub(in crate::mock::strict) const SDK_VERSION: &str = "2026-10-21";
+
 /// Who carries the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Host {
@@ -169,7 +172,7 @@ fn parameters(body: &Object, host: Host) -> Result<(), Refusal> {
     if let Some(version) = version {
         match body.get("anthropic_version").and_then(Value::as_str) {
             None => return Err(required("anthropic_version")),
-            Some(given) if given != version => {
+            Some(given) if given != version && given != SDK_VERSION => {
                 return Err(Refusal::invalid(format!(
                     "anthropic_version: Input should be '{version}'"
                 )));

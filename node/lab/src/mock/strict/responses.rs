@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::chat::{choice, reasons};
@@ -49,7 +51,7 @@ const KEPT_MAX: usize = 256;
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What [`Seal`] signs reasoning for.
-pub(super) const REASONING: &str = "reasoning";
+const REASONING: &str = "reasoning";
 
 /// A checked request.
 #[derive(Debug)]
@@ -202,6 +204,23 @@ fn previous(id: &Value, kept: &Kept) -> Result<Vec<Value>, Refusal> {
     })
 }
 
+/// What a client keeps of the reasoning `id`, in place of what is stored.
+pub(super) fn sealed_reasoning(seal: &Seal, id: &str) -> String {
+    let tag = seal.sign(REASONING, id);
+    STANDARD.encode(format!("{id} {tag}"))
+}
+
+/// Whether `sealed` is of this mock. Clients that store nothing send no id beside it.
+fn is_sealed_reasoning(seal: &Seal, id: &str, sealed: &str) -> bool {
+    let opened = STANDARD.decode(sealed).ok();
+    let opened = opened.and_then(|bytes| String::from_utf8(bytes).ok());
+    opened.is_some_and(|opened| {
+        opened.split_once(' ').is_some_and(|(own, tag)| {
+            (id.is_empty() || id == own) && seal.verify(REASONING, own, tag)
+        })
+    })
+}
+
 /// Reasoning comes back sealed, or by the id of what is kept, and never without what followed it.
 fn check_reasoning(new: &[Value], kept: &Kept, seal: &Seal) -> Result<(), Refusal> {
     for (at, item) in new.iter().enumerate() {
@@ -210,7 +229,7 @@ fn check_reasoning(new: &[Value], kept: &Kept, seal: &Seal) -> Result<(), Refusa
         }
         let id = text(item, "id");
         match item.get("encrypted_content").and_then(Value::as_str) {
-            Some(sealed) if !seal.verify(REASONING, id, sealed) => {
+            Some(sealed) if !is_sealed_reasoning(seal, id, sealed) => {
                 return Err(Refusal::invalid(format!(
                     "The encrypted content for item {id} could not be verified. Reason: Encrypted content could not be decrypted or parsed."
                 ))

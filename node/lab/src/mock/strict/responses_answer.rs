@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::chat_answer::cached;
 use super::exchange::event;
 use super::prefix::CacheUse;
-use super::responses::{REASONING, ResponseAsk};
+use super::responses::{ResponseAsk, sealed_reasoning};
 use super::said::Said;
 use super::seal::Seal;
 use crate::mock::script::Stream;
@@ -111,7 +111,7 @@ impl ResponseAnswer<'_> {
         };
         let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
         if self.asked.encrypted {
-            item["encrypted_content"] = json!(self.seal.sign(REASONING, &id));
+            item["encrypted_content"] = json!(sealed_reasoning(self.seal, &id));
         }
         Some(item)
     }

@@ -4,12 +4,12 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::mock::strict::exchange::{Call, Outcome};
-use crate::mock::strict::messages::Host;
+use crate::mock::strict::messages::{Host, SDK_VERSION};
 use crate::mock::strict::refusal::{Refusal, Shape};
 use crate::mock::strict::upstream::{Routed, Upstream};
 
 /// The versions of the API.
-const VERSIONS: [&str; 2] = ["2023-06-01", "2023-01-01"];
+const VERSIONS: [&str; 3] = [SDK_VERSION, "2023-06-01", "2023-01-01"];
 
 pub(in crate::mock::strict) fn serve(upstream: &Upstream, call: &Call<'_>) -> Routed {
     let routed = route(upstream, call).map(Some);

@@ -1,6 +1,8 @@
 //! Vertex AI: tokens of Google's, and models by their publishers.
 
+use bytes::Bytes;
 use http::Method;
+use serde_json::{Map, Value};
 
 use crate::mock::strict::chat::Flavor;
 use crate::mock::strict::exchange::{Call, Outcome, percent_decoded};
@@ -36,6 +38,9 @@ pub(in crate::mock::strict) fn serve(upstream: &Upstream, call: &Call<'_>) -> Ro
     let Some((publisher, model, verb)) = found else {
         return Err(google(not_found()));
     };
+    if (publisher, model, verb) == ("anthropic", "count-tokens", "rawPredict") {
+        return count(upstream, call).map(Some);
+    }
     if !upstream.serves(model) {
         let message = format!(
             "Publisher Model `projects/{project}/locations/{location}/publishers/{publisher}/models/{model}` was not found or your project does not have access to it. Please ensure you are using a valid model version."
@@ -73,6 +78,23 @@ fn located(path: &str) -> Option<(&str, &str, &str)> {
 fn raw(upstream: &Upstream, call: &Call<'_>, model: &str) -> Result<Outcome, Failure> {
     let routed = upstream.message(call, Host::Vertex, Some(model), |_| Ok(()));
     routed.map_err(|refusal| Shape::Anthropic.failure(refusal))
+}
+
+/// The model is in the body here, and the SDK's version beside it.
+fn count(upstream: &Upstream, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let mut body: Map<String, Value> = serde_json::from_slice(call.body).unwrap_or_default();
+    body.remove("anthropic_version");
+    let body = Bytes::from(Value::Object(body).to_string());
+    let call = Call {
+        body: &body,
+        ..*call
+    };
+    let known = |model: &str| {
+        let found = upstream.serves(model).then_some(());
+        found.ok_or_else(|| Refusal::new(404, format!("model: {model}")))
+    };
+    let counted = upstream.token_count(&call, known);
+    counted.map_err(|refusal| Shape::Anthropic.failure(refusal))
 }
 
 fn admit(upstream: &Upstream, call: &Call<'_>) -> Result<(), Refusal> {

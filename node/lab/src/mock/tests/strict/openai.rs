@@ -271,6 +271,12 @@ async fn a_response_continues_another_by_id_or_with_its_sealed_reasoning() {
     for (number, event) in answer.iter().enumerate() {
         assert_eq!(event["sequence_number"], number);
     }
+    // A client to which nothing is stored sends no ids.
+    let mut without_id = stateless.clone();
+    let item = without_id["input"][1].as_object_mut().expect("an item");
+    item.remove("id");
+    let answer = post(&mock, "/v1/responses", &without_id).await.json();
+    assert_eq!(answer["status"], "completed", "{answer}");
     let mut forged = stateless;
     forged["input"][1]["encrypted_content"] = json!("AAAA");
     let refused = post(&mock, "/v1/responses", &forged).await;
