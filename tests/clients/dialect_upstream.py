@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         if status:
             return self.send_json(status, dialect.error(status, "injected by the upstream"))
         if seen.counts:
-            return self.send_json(200, {"input_tokens": dialects.USAGE_IN})
+            return self.send_json(200, {dialect.COUNT: dialects.USAGE_IN})
         parts = reply(seen)
         if not seen.stream:
             return self.send_json(200, dialect.answer(seen, parts))

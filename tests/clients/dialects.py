@@ -414,6 +414,8 @@ class Responses(ServerSentEvents):
 
 
 class Messages(ServerSentEvents):
+    COUNT = "input_tokens"
+
     @staticmethod
     def read(path, body):
         counts = path == "v1/messages/count_tokens"
@@ -541,6 +543,8 @@ class Messages(ServerSentEvents):
 
 
 class Gemini(ServerSentEvents):
+    COUNT = "totalTokens"
+
     @staticmethod
     def framed(event):
         return f"data: {json.dumps(event)}\r\n\r\n".encode()
@@ -549,7 +553,7 @@ class Gemini(ServerSentEvents):
     def read(path, body):
         body = camel(body)
         model, _, method = path.removeprefix("v1beta/models/").partition(":")
-        must(method in ("generateContent", "streamGenerateContent"), f"no path {path}")
+        must(method in ("generateContent", "streamGenerateContent", "countTokens"), f"no path {path}")
         keys(
             body,
             "contents",
@@ -578,7 +582,7 @@ class Gemini(ServerSentEvents):
             "responseLogprobs",
             where="generationConfig",
         )
-        seen = Seen(model, stream=method.startswith("stream"))
+        seen = Seen(model, stream=method.startswith("stream"), counts=method == "countTokens")
         seen.thinks = config.get("thinkingConfig", {}).get("includeThoughts", False)
         if "responseSchema" in config or "responseJsonSchema" in config:
             must(config["responseMimeType"] == "application/json", "responseMimeType")

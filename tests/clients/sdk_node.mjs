@@ -8,12 +8,20 @@ import { pathToFileURL } from 'node:url';
 const installed = createRequire(pathToFileURL(`${process.env.NODE_PATH}/`));
 const { default: OpenAI } = await import(pathToFileURL(installed.resolve('openai')));
 const { default: Anthropic } = await import(pathToFileURL(installed.resolve('@anthropic-ai/sdk')));
+const { AnthropicBedrock } = await import(pathToFileURL(installed.resolve('@anthropic-ai/bedrock-sdk')));
+const { AnthropicVertex } = await import(pathToFileURL(installed.resolve('@anthropic-ai/vertex-sdk')));
 
 const [root, terms] = process.argv.slice(2);
 const { key, prompt, question, result, tool, schema, tokens } = JSON.parse(terms);
 const options = { apiKey: key, maxRetries: 0, timeout: 20_000 };
 const openai = new OpenAI({ baseURL: `${root}/v1`, ...options });
 const anthropic = new Anthropic({ baseURL: root, ...options });
+// A signature takes the place of the key, which goes beside it.
+const amazon = { awsAccessKey: 'AKIAANY', awsSecretKey: 'any', awsRegion: 'us-east-1', defaultHeaders: { 'x-api-key': key } };
+const anthropicBedrock = new AnthropicBedrock({ ...options, apiKey: null, baseURL: root, ...amazon });
+const google = { projectId: 'any', getRequestHeaders: async () => new Headers({ authorization: `Bearer ${key}` }) };
+const { apiKey, ...withoutKey } = options;
+const anthropicVertex = new AnthropicVertex({ ...withoutKey, baseURL: `${root}/v1`, region: 'global', projectId: 'any', authClient: google });
 const joined = (parts) => parts.join('');
 
 const chat = {
@@ -114,6 +122,7 @@ const responses = {
 };
 
 const messages = {
+  client: anthropic,
   tools: [{ name: tool, description: 'The weather.', input_schema: schema }],
   options: (model, content = prompt, more = {}) => ({ model, max_tokens: tokens, messages: [{ role: 'user', content }], ...more }),
   read({ content, stop_reason, usage }) {
@@ -125,13 +134,13 @@ const messages = {
     return { name: call.name, arguments: call.input, stop: stop_reason };
   },
   async text(model, content = prompt, more = {}) {
-    return this.read(await anthropic.messages.create(this.options(model, content, more)));
+    return this.read(await this.client.messages.create(this.options(model, content, more)));
   },
   async stream(model, more) {
-    return this.read(await anthropic.messages.stream(this.options(model, prompt, more)).finalMessage());
+    return this.read(await this.client.messages.stream(this.options(model, prompt, more)).finalMessage());
   },
   async tool(model) {
-    const answer = await anthropic.messages.create(this.options(model, question, { tools: this.tools }));
+    const answer = await this.client.messages.create(this.options(model, question, { tools: this.tools }));
     const { id } = answer.content.find((block) => block.type === 'tool_use');
     const turns = [
       { role: 'user', content: question },
@@ -141,7 +150,7 @@ const messages = {
     return { ...this.called(answer), after: (await this.text(model, question, { messages: turns, tools: this.tools })).text };
   },
   async tool_stream(model) {
-    return this.called(await anthropic.messages.stream(this.options(model, question, { tools: this.tools })).finalMessage());
+    return this.called(await this.client.messages.stream(this.options(model, question, { tools: this.tools })).finalMessage());
   },
   image(model, url) {
     const source = { type: 'base64', media_type: 'image/png', data: url.split(',')[1] };
@@ -160,11 +169,13 @@ const messages = {
     return this.text(model, [{ type: 'text', text: prompt, cache_control: { type: 'ephemeral' } }]);
   },
   async count(model) {
-    return (await anthropic.messages.countTokens({ model, messages: [{ role: 'user', content: prompt }] })).input_tokens;
+    return (await this.client.messages.countTokens({ model, messages: [{ role: 'user', content: prompt }] })).input_tokens;
   },
 };
 
-const sdks = { chat, responses, messages };
+const bedrock = { ...messages, client: anthropicBedrock };
+const vertex = { ...messages, client: anthropicVertex };
+const sdks = { chat, responses, messages, bedrock, vertex };
 for await (const line of createInterface({ input: process.stdin })) {
   const { sdk, operation, parameters } = JSON.parse(line);
   const said = await (async () => sdks[sdk][operation](...parameters))().then(

@@ -48,22 +48,24 @@ class NodeSdk:
 
     broken = NodeError
 
-    def __init__(self, process, twin):
+    def __init__(self, process, twin, client):
         self.process = process
+        self.client = client
         self.api = twin.api
         self.name = twin.name.replace("Python", "Node")
         self.STOPS = twin.STOPS
         self.errors = {status: kind.__name__ for status, kind in twin.errors.items()}
-        if hasattr(twin, "count"):
+        if hasattr(twin, "cache"):
             self.cache = lambda model: self.read("cache", model)
-            self.count = lambda model: self.process.call(self.api, "count", model)
+        if hasattr(twin, "count"):
+            self.count = lambda model: self.process.call(self.client, "count", model)
 
     def read(self, operation, *parameters):
-        value = self.process.call(self.api, operation, *parameters)
+        value = self.process.call(self.client, operation, *parameters)
         return sdk_python.Read(**value)
 
     def called(self, operation, model):
-        return sdk_python.Called(**self.process.call(self.api, operation, model))
+        return sdk_python.Called(**self.process.call(self.client, operation, model))
 
     def text(self, model):
         return self.read("text", model)
@@ -90,9 +92,16 @@ class NodeSdk:
         return self.read("thinking_stream", model)
 
 
+# The clients of sdk_node.mjs, and their siblings.
+CLIENTS = {
+    "chat": sdk_python.OpenAiChat,
+    "responses": sdk_python.OpenAiResponses,
+    "messages": sdk_python.AnthropicMessages,
+    "bedrock": sdk_python.AnthropicBedrock,
+    "vertex": sdk_python.AnthropicVertex,
+}
+
+
 def all_of(root):
     process = NodeProcess(root)
-    return [
-        NodeSdk(process, twin)
-        for twin in (sdk_python.OpenAiChat, sdk_python.OpenAiResponses, sdk_python.AnthropicMessages)
-    ]
+    return [NodeSdk(process, twin, client) for client, twin in CLIENTS.items()]

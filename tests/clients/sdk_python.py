@@ -15,14 +15,16 @@ import botocore.exceptions
 import httpx2
 import openai
 import urllib3.exceptions
+from dialect_upstream import ARGUMENTS
 from google import genai
 from google.genai import errors as gemini_errors
 from google.genai import types as gemini
 
 PROMPT = "tell me about the vine on the wall please"
-QUESTION = "how is the weather there?"
 RESULT = "mild and dry"
 TOOL, OTHER_TOOL = "weather", "climate"
+# A mock calls those of these tools that it is offered.
+QUESTION = " and ".join(f"call {tool} {json.dumps(ARGUMENTS)}" for tool in (TOOL, OTHER_TOOL))
 PICTURE = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cfc0f01f0005000"
     "1ff7f5bd0550000000049454e44ae426082"
@@ -221,24 +223,16 @@ class OpenAiResponses(OpenAiChat):
         return self.stream(model, **self.thinks)
 
 
-class AnthropicMessages:
-    name = "anthropic (Python)"
+class AnthropicPlatform:
+    """The messages of every client of Anthropic's SDK; not all of them count tokens."""
+
     api = "messages"
     STOPS = ("end_turn", "tool_use")
     broken = anthropic.APIError
     errors = {400: anthropic.BadRequestError, 404: anthropic.NotFoundError, 429: anthropic.RateLimitError}
     tools = [{"name": TOOL, "description": "The weather.", "input_schema": SCHEMA}]
     thinks = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
-    own = {
-        "top_k": {"extra_body": {"top_k": 5}},
-        "web_search": {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
-        "stop_sequences": {"stop_sequences": ["vine-stop"]},
-        "metadata": {"metadata": {"user_id": "u"}},
-        "system": {"system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]},
-    }
-
-    def __init__(self, root):
-        self.client = anthropic.Anthropic(base_url=root, api_key=KEY, max_retries=0, timeout=20)
+    own = {}
 
     @staticmethod
     def options(model, content=PROMPT, messages=None, **more):
@@ -305,9 +299,51 @@ class AnthropicMessages:
         marked = {"type": "text", "text": PROMPT, "cache_control": {"type": "ephemeral"}}
         return self.text(model, content=[marked])
 
+
+class AnthropicMessages(AnthropicPlatform):
+    name = "anthropic (Python)"
+    own = {
+        "top_k": {"extra_body": {"top_k": 5}},
+        "web_search": {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        "stop_sequences": {"stop_sequences": ["vine-stop"]},
+        "metadata": {"metadata": {"user_id": "u"}},
+        "system": {"system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]},
+    }
+
+    def __init__(self, root):
+        self.client = anthropic.Anthropic(base_url=root, api_key=KEY, max_retries=0, timeout=20)
+
     def count(self, model):
         counted = self.client.messages.count_tokens(model=model, messages=[{"role": "user", "content": PROMPT}])
         return counted.input_tokens
+
+
+class AnthropicBedrock(AnthropicPlatform):
+    name = "anthropic AnthropicBedrock (Python)"
+    # What reads the stream's bytes is not wrapped by the SDK.
+    broken = (anthropic.APIError, httpx2.RemoteProtocolError)
+
+    def __init__(self, root):
+        # A signature takes the place of the key, which goes beside it.
+        self.client = anthropic.AnthropicBedrock(
+            base_url=root,
+            aws_region="us-east-1",
+            aws_access_key="AKIAANY",
+            aws_secret_key="any",
+            default_headers={"x-api-key": KEY},
+            max_retries=0,
+            timeout=20,
+        )
+
+
+class AnthropicVertex(AnthropicPlatform):
+    name = "anthropic AnthropicVertex (Python)"
+    count = AnthropicMessages.count
+
+    def __init__(self, root):
+        self.client = anthropic.AnthropicVertex(
+            base_url=f"{root}/v1", region="global", project_id="any", access_token=KEY, max_retries=0, timeout=20
+        )
 
 
 class GoogleGenAi:
@@ -317,11 +353,10 @@ class GoogleGenAi:
     broken = (gemini_errors.APIError, httpx2.RemoteProtocolError)
     errors = {status: gemini_errors.ClientError for status in (400, 404, 429)}
 
-    def __init__(self, root):
-        # Nodes serve /v1beta, the API's version with all features.
+    def __init__(self, root, api_version=None):
         options = gemini.HttpOptions(
             base_url=root,
-            api_version="v1beta",
+            api_version=api_version,
             timeout=20_000,
             retry_options=gemini.HttpRetryOptions(attempts=1),
         )
@@ -388,6 +423,9 @@ class GoogleGenAi:
         assert all(call.args == calls[0].args for call in calls), calls
         return Called(calls[0].name, calls[0].args, stop, len(calls))
 
+    def count(self, model):
+        return self.models.count_tokens(model=model, contents=PROMPT).total_tokens
+
     def image(self, model, _data_url):
         return self.text(model, [gemini.Part.from_bytes(data=PICTURE, mime_type="image/png"), "what is it?"])
 
@@ -432,6 +470,8 @@ class AmazonConverse:
             aws_secret_access_key="any",
             config=botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=20),
         )
+        # A signature takes the place of the key, which goes beside it.
+        self.client.meta.events.register("before-sign", lambda request, **_: request.headers.add_header("x-api-key", KEY))
 
     @staticmethod
     def options(model, content=None, messages=None, **more):
@@ -515,7 +555,27 @@ class AmazonConverse:
         return self.text(model, content=[{"text": PROMPT}, {"cachePoint": {"type": "default"}}])
 
 
-ALL = [OpenAiChat, OpenAiResponses, AzureChat, AnthropicMessages, GoogleGenAi, AmazonConverse]
+class GoogleGenAiBeta(GoogleGenAi):
+    """The same API by another address than the SDK's default."""
+
+    name = "google-genai v1beta (Python)"
+    own = {}
+
+    def __init__(self, root):
+        super().__init__(root, "v1beta")
+
+
+ALL = [
+    OpenAiChat,
+    OpenAiResponses,
+    AzureChat,
+    AnthropicMessages,
+    AnthropicBedrock,
+    AnthropicVertex,
+    GoogleGenAi,
+    GoogleGenAiBeta,
+    AmazonConverse,
+]
 
 
 def with_two_tools(sdk):

@@ -32,6 +32,15 @@ impl Mock {
     ///
     /// When it does not answer within ten seconds.
     pub async fn start(name: &str, models: &[&str]) -> Self {
+        Self::start_with(name, models, &[]).await
+    }
+
+    /// Starts a mock with more of its command line, such as `--provider`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer within ten seconds.
+    pub async fn start_with(name: &str, models: &[&str], more: &[&str]) -> Self {
         let scratch = Scratch::new(&format!("mock-{name}"));
         let address = free_address();
         let listen = address.to_string();
@@ -41,6 +50,7 @@ impl Mock {
         for model in models {
             arguments.extend(["--model".to_string(), (*model).to_string()]);
         }
+        arguments.extend(more.iter().map(|argument| (*argument).to_string()));
         let mock = Self {
             name: name.to_string(),
             models: models.iter().map(|model| (*model).to_string()).collect(),

@@ -1,6 +1,8 @@
 //! What clients see of a node: requests good and bad, answers, keys and quotas, and real SDKs.
 
 mod bad_input;
+mod cloud_forms;
+mod coding_clients;
 mod dialects;
 mod fallback;
 mod isolation;

@@ -1,40 +1,53 @@
-//! Every official SDK at upstreams of every dialect, one hop away: what works, and what is refused by design.
+//! Every official SDK at upstreams of every dialect and of every provider, one hop away: what works, and what is
+//! refused by design.
 //!
-//! The result is a table, compared with `tests/clients/matrix.md`, which the guide shows. After a change on purpose,
-//! the file is written anew with `GRAPEVINE_BLESS=1`.
+//! Upstreams by dialect are scripts, which look at what arrives; those by provider are strict mocks, with the
+//! credentials of the provider. The results are tables, compared with `tests/clients/matrix.md` and
+//! `tests/clients/providers.md`, which the guide shows. After a change on purpose, the files and the guide's page are
+//! written anew with `GRAPEVINE_BLESS=1`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use grapevine_node::config::hash::KeyHash;
+use grapevine_tests::mesh::merge;
 use grapevine_tests::program::workspace;
+use grapevine_tests::scratch::Scratch;
 use grapevine_tests::script::{Upstream, run_client};
 use grapevine_tests::{Mesh, Mock};
 use serde_json::{Value, json};
 
+/// The key of the SDKs, wherever each of them sends it.
+const KEY: &str = "sk-any";
+
+/// The key of the private service account that mocks of Google know.
+const SERVICE_ACCOUNT: &str =
+    include_str!("../../../node/http/src/upstream/credential/tests/service-account-key.pem");
+
 /// An upstream of each dialect. To have another one, add a line: what serves its texts and faults is either
 /// `grapevine mock` or the script, and the script serves what calls tools.
-const KINDS: [Kind; 5] = [
-    Kind {
+const DIALECTS: [DialectKind; 5] = [
+    DialectKind {
         dialect: "chat",
         model: "chat",
         version: "/v1",
         provider: "openai",
         server: Server::Mock,
     },
-    Kind {
+    DialectKind {
         dialect: "responses",
         model: "responses",
         version: "/v1",
         provider: "openai",
         server: Server::Mock,
     },
-    Kind {
+    DialectKind {
         dialect: "messages",
         model: "messages",
         version: "/v1",
         provider: "anthropic",
         server: Server::Mock,
     },
-    Kind {
+    DialectKind {
         dialect: "gemini",
         model: "gemini",
         version: "/v1beta",
@@ -42,7 +55,7 @@ const KINDS: [Kind; 5] = [
         server: Server::Script,
     },
     // Thought is asked for by the name of the model's maker.
-    Kind {
+    DialectKind {
         dialect: "converse",
         model: "claude-converse",
         version: "",
@@ -51,7 +64,7 @@ const KINDS: [Kind; 5] = [
     },
 ];
 
-struct Kind {
+struct DialectKind {
     dialect: &'static str,
     model: &'static str,
     /// What the API's paths begin with.
@@ -66,13 +79,101 @@ enum Server {
     Script,
 }
 
+/// An upstream of each provider, by its strict mock. To have another one, add a line.
+const PROVIDERS: [ProviderKind; 8] = [
+    ProviderKind {
+        column: "openai",
+        provider: "openai",
+        model: "gpt-mock",
+        dialects: &["chat", "responses"],
+        // Chat completions do not show what they ask for.
+        shows_thought: Some(&["responses"]),
+        credential: Credential::Key,
+    },
+    ProviderKind {
+        column: "azure",
+        provider: "azure",
+        model: "azure-mock",
+        dialects: &["chat", "responses", "messages"],
+        shows_thought: Some(&["responses", "messages", "converse"]),
+        credential: Credential::Entra,
+    },
+    ProviderKind {
+        column: "anthropic",
+        provider: "anthropic",
+        model: "claude-mock",
+        dialects: &["messages"],
+        shows_thought: None,
+        credential: Credential::Key,
+    },
+    ProviderKind {
+        column: "bedrock (Claude)",
+        provider: "bedrock",
+        model: "anthropic.claude-mock-v1:0",
+        dialects: &["messages", "converse"],
+        shows_thought: None,
+        credential: Credential::Signature,
+    },
+    ProviderKind {
+        column: "vertex (Claude)",
+        provider: "vertex",
+        model: "claude-vertex-mock",
+        dialects: &["messages"],
+        shows_thought: None,
+        credential: Credential::ServiceAccount,
+    },
+    ProviderKind {
+        column: "vertex (Gemini)",
+        provider: "vertex",
+        model: "gemini-vertex-mock",
+        dialects: &["chat", "gemini"],
+        shows_thought: Some(&["responses", "messages", "gemini", "converse"]),
+        credential: Credential::ServiceAccount,
+    },
+    ProviderKind {
+        column: "gemini",
+        provider: "gemini",
+        model: "gemini-mock",
+        dialects: &["chat", "gemini"],
+        shows_thought: Some(&["responses", "messages", "gemini", "converse"]),
+        credential: Credential::Key,
+    },
+    ProviderKind {
+        column: "vllm",
+        provider: "vllm",
+        model: "mock-7b",
+        dialects: &["chat", "responses", "messages"],
+        shows_thought: None,
+        credential: Credential::Key,
+    },
+];
+
+struct ProviderKind {
+    column: &'static str,
+    /// Of the mock, and as in a node's config.
+    provider: &'static str,
+    model: &'static str,
+    /// What the provider's upstream reads by itself.
+    dialects: &'static [&'static str],
+    /// The APIs whose clients see its thought; `None` is all of them.
+    shows_thought: Option<&'static [&'static str]>,
+    credential: Credential,
+}
+
+enum Credential {
+    Key,
+    Entra,
+    Signature,
+    ServiceAccount,
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_sdk_works_at_every_dialect_as_the_matrix_says() {
     let script = Upstream::dialects().await;
     let mut mocks = Vec::new();
     let mut upstreams = Vec::new();
-    let mut arguments = Vec::new();
-    for kind in &KINDS {
+    let mut kinds = Vec::new();
+    for kind in &DIALECTS {
         let scripted = format!("{}/{}", script.root_url(), kind.dialect);
         let (root, skilled) = match kind.server {
             Server::Mock => {
@@ -86,10 +187,49 @@ async fn every_sdk_works_at_every_dialect_as_the_matrix_says() {
             Server::Script => (scripted, kind.model.to_string()),
         };
         upstreams.push(kind.upstream(kind.model, &root));
-        arguments.push(format!("{},{},{skilled},{root}", kind.dialect, kind.model));
+        // Chat completions ask for the effort alone, and responses show nothing that was not asked for.
+        let others = ["responses", "messages", "gemini", "converse"];
+        let shows_thought = (kind.dialect == "responses").then_some(others);
+        kinds.push(json!({
+            "column": format!("`{}`", kind.dialect),
+            "dialects": [kind.dialect],
+            "control": root,
+            "model": kind.model,
+            "skills": skilled,
+            "shows_thought": shows_thought,
+        }));
     }
+    expect_matrix("matrix.md", upstreams, &kinds).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_sdk_works_at_every_provider_as_the_matrix_says() {
+    let scratch = Scratch::new("sdk-matrix");
+    let mut mocks = Vec::new();
+    let mut upstreams = Vec::new();
+    let mut kinds = Vec::new();
+    for kind in &PROVIDERS {
+        let (mock, upstream) = kind.start(scratch.path()).await;
+        kinds.push(json!({
+            "column": kind.column,
+            "dialects": kind.dialects,
+            "control": format!("http://{}", mock.address()),
+            "model": kind.model,
+            "skills": kind.model,
+            "name": mock.name(),
+            "shows_thought": kind.shows_thought,
+        }));
+        mocks.push(mock);
+        upstreams.push(upstream);
+    }
+    expect_matrix("providers.md", upstreams, &kinds).await;
+}
+
+/// Runs all SDKs against a node without upstreams, which demands a key, beside one with `upstreams`.
+async fn expect_matrix(file: &str, upstreams: Vec<Value>, kinds: &[Value]) {
+    let keys = json!([{"name": "sdk", "hash": KeyHash::of(KEY).to_string()}]);
     let mesh = Mesh::builder()
-        .node("near", |node| node)
+        .node("near", |node| node.config("keys", keys))
         .node("far", |node| {
             upstreams
                 .into_iter()
@@ -97,29 +237,53 @@ async fn every_sdk_works_at_every_dialect_as_the_matrix_says() {
         })
         .start()
         .await;
-    arguments.insert(0, mesh["near"].public_url());
+    let kinds = kinds.iter().map(Value::to_string);
+    let arguments: Vec<String> = [mesh["near"].public_url()]
+        .into_iter()
+        .chain(kinds)
+        .collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let printed = run_client("sdk_matrix.py", &arguments).await;
-    let expected_at = matrix_path();
+    let expected_at = matrix_path(file);
     if std::env::var_os("GRAPEVINE_BLESS").is_some() {
         std::fs::write(&expected_at, &printed).expect("the folder of the clients can be written");
     }
-    let expected = std::fs::read_to_string(&expected_at).expect("tests/clients/matrix.md exists");
+    let expected = std::fs::read_to_string(&expected_at).expect("the file exists");
     assert_eq!(printed, expected, "not as {} says", expected_at.display());
 }
 
 #[test]
-fn the_guide_shows_the_matrix_as_it_is_tested() {
-    let guide = workspace().join("deploy/guide/src/sdk-matrix.md");
-    let guide = std::fs::read_to_string(guide).expect("the guide has this page");
-    let matrix = std::fs::read_to_string(matrix_path()).expect("tests/clients/matrix.md exists");
-    assert!(
-        guide.contains(&matrix),
-        "copy tests/clients/matrix.md to the guide"
-    );
+fn the_guide_shows_the_matrices_as_they_are_tested() {
+    let page = workspace().join("deploy/guide/src/sdk-matrix.md");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("the file exists");
+    let mut shown = read(&page);
+    for file in ["matrix.md", "providers.md"] {
+        let matrix = read(&matrix_path(file));
+        if std::env::var_os("GRAPEVINE_BLESS").is_some() {
+            shown = with_table(&shown, file, &matrix);
+            std::fs::write(&page, &shown).expect("the guide can be written");
+        }
+        assert!(
+            shown.contains(&matrix),
+            "copy tests/clients/{file} to the guide, or run this test with GRAPEVINE_BLESS=1"
+        );
+    }
 }
 
-impl Kind {
+/// The page with `matrix` between the comments that name its file.
+fn with_table(page: &str, file: &str, matrix: &str) -> String {
+    let (begin, end) = (
+        format!("<!-- {file} -->\n"),
+        format!("<!-- end of {file} -->"),
+    );
+    let (before, rest) = page
+        .split_once(&begin)
+        .expect("the comment before the table");
+    let (_, after) = rest.split_once(&end).expect("the comment after the table");
+    format!("{before}{begin}\n{matrix}\n{end}{after}")
+}
+
+impl DialectKind {
     fn upstream(&self, name: &str, root: &str) -> Value {
         json!({
             "name": name,
@@ -127,14 +291,91 @@ impl Kind {
             "dialects": [self.dialect],
             "base_url": format!("{root}{}", self.version),
             "aws_region": if self.provider == "bedrock" { json!("us-east-1") } else { Value::Null },
-            "api_key": "sk-any",
+            "api_key": "sk-upstream",
             "models": [name],
-            // Faults on purpose must not eject it.
-            "health": {"probe": "off", "failure_threshold": 1_000},
+            "health": tolerant(),
         })
     }
 }
 
-fn matrix_path() -> PathBuf {
-    workspace().join("tests/clients/matrix.md")
+impl ProviderKind {
+    /// The model's name at the provider. Vertex AI's has its publisher before it, but for those of Anthropic.
+    fn upstream_name(&self) -> String {
+        match self.dialects {
+            ["chat", "gemini"] if self.provider == "vertex" => format!("google/{}", self.model),
+            _ => self.model.to_owned(),
+        }
+    }
+
+    /// The mock, and the upstream as a node's config has it.
+    async fn start(&self, scratch: &Path) -> (Mock, Value) {
+        let account = scratch.join(format!("{}.json", self.model));
+        let google_key = account.display().to_string();
+        // The mock reads the key alone, and the rest needs its address.
+        let key = json!({"private_key": SERVICE_ACCOUNT});
+        std::fs::write(&account, key.to_string()).expect("the folder can be written");
+        let mut arguments = vec!["--provider", self.provider];
+        arguments.extend(match self.credential {
+            Credential::Key => ["--api-key", "sk-upstream"],
+            Credential::Entra => ["--token-client", "client:entra-secret"],
+            Credential::Signature => ["--access-key", "AKIAMOCK:aws-secret"],
+            Credential::ServiceAccount => ["--google-key", &google_key],
+        });
+        // Names hold fewer characters than those of models.
+        let name = self.model.replace(':', "-");
+        let mock = Mock::start_with(&name, &[self.model], &arguments).await;
+        let root = format!("http://{}", mock.address());
+        let version = match self.provider {
+            "openai" | "vllm" => "/v1",
+            _ => "",
+        };
+        let mut upstream = json!({
+            "name": name,
+            "provider": self.provider,
+            "base_url": format!("{root}{version}"),
+            "models": [{"name": self.model, "upstream_name": self.upstream_name()}],
+            "health": tolerant(),
+        });
+        merge(&mut upstream, self.credential.settings(&root, &account));
+        (mock, upstream)
+    }
+}
+
+impl Credential {
+    /// What an upstream has of it in a node's config. `root` is the mock's, `account` where the service account is to be.
+    fn settings(&self, root: &str, account: &Path) -> Value {
+        match self {
+            Self::Key => json!({"api_key": "sk-upstream"}),
+            Self::Entra => json!({"auth": {"entra": {
+                "tenant_id": "tenant",
+                "client_id": "client",
+                "client_secret": "entra-secret",
+                "authority": format!("{root}/mock/token/entra"),
+            }}}),
+            Self::Signature => {
+                let aws = json!({"access_key_id": "AKIAMOCK", "secret_access_key": "aws-secret"});
+                json!({"auth": {"aws": aws}, "aws_region": "us-east-1"})
+            }
+            Self::ServiceAccount => {
+                let content = json!({
+                    "type": "service_account",
+                    "client_email": "node@project.example",
+                    "private_key": SERVICE_ACCOUNT,
+                    "token_uri": format!("{root}/mock/token/google/token"),
+                });
+                std::fs::write(account, content.to_string()).expect("the folder can be written");
+                let google = json!({"credentials_file": account});
+                json!({"auth": {"google": google}, "project": "project", "location": "europe-west1"})
+            }
+        }
+    }
+}
+
+/// Faults on purpose must not eject an upstream.
+fn tolerant() -> Value {
+    json!({"probe": "off", "failure_threshold": 1_000})
+}
+
+fn matrix_path(file: &str) -> PathBuf {
+    workspace().join("tests/clients").join(file)
 }
