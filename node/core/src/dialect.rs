@@ -1,6 +1,10 @@
 //! The dialects of AI APIs, and which of them an upstream reads.
 
+mod segment;
+
 use std::fmt;
+
+pub use segment::push_segment;
 
 /// An API's way of writing requests, answers and streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -210,6 +214,16 @@ impl<'a> NativePath<'a> {
         is_whole.then_some(Self { model, operation })
     }
 
+    /// `path` with `model` in the place of its own; `None` where it is no such path, or no segment is called so.
+    pub fn with_model(path: &str, model: &str) -> Option<String> {
+        let native = NativePath::of(path)?;
+        let start = path.len() - native.operation.len() - 1 - native.model.len();
+        let mut renamed = path[..start].to_owned();
+        push_segment(model, &mut renamed)?;
+        renamed.push_str(&path[start + native.model.len()..]);
+        Some(renamed)
+    }
+
     /// Whether it takes an input of a model.
     pub fn is_inference(self) -> bool {
         matches!(
@@ -284,5 +298,20 @@ mod tests {
         ] {
             assert_eq!(of(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn model_of_a_path_is_replaced_as_one_segment() {
+        let renamed = |path| NativePath::with_model(path, "a/b:0");
+        assert_eq!(
+            renamed("/v1beta/models/gemini-pro:generateContent").as_deref(),
+            Some("/v1beta/models/a%2Fb%3A0:generateContent")
+        );
+        assert_eq!(
+            renamed("/model/x%3A0/converse-stream").as_deref(),
+            Some("/model/a%2Fb%3A0/converse-stream")
+        );
+        assert_eq!(renamed("/v1/chat/completions"), None);
+        assert_eq!(NativePath::with_model("/model/x/converse", ".."), None);
     }
 }
