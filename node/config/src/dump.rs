@@ -8,6 +8,8 @@ use grapevine_core::dialect::Dialect;
 use grapevine_core::engine::Probe;
 use grapevine_core::forwarding::ExtraPath;
 use grapevine_core::homes::Home;
+use grapevine_core::ids::ModelName;
+use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::{Residency, Rule, Unknown};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
@@ -222,7 +224,14 @@ fn routing(routing: &RoutingConfig) -> Value {
         "deadline": format_duration(routing.deadline),
         "retry_on": words.chain(retry_on.statuses.iter().map(|status| json!(status))).collect::<Vec<_>>(),
         "hedge": "off",
+        "fallback_models": routing.fallback_models.iter().map(fallback).collect::<Map<_, _>>(),
     })
+}
+
+fn fallback((model, fallback): (&ModelName, &FallbackModels)) -> (String, Value) {
+    let on = fallback.on.iter().map(|cause| cause.as_str());
+    let shown = json!({"models": texts(&fallback.models), "on": on.collect::<Vec<_>>()});
+    (model.to_string(), shown)
 }
 
 fn geo(geo: &GeoConfig, residency: &Residency) -> Value {

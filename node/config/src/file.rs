@@ -5,6 +5,7 @@
 
 mod auth;
 mod dns;
+mod fallback;
 mod forward;
 mod geo;
 mod log;
@@ -16,6 +17,8 @@ mod tracing;
 mod upstream;
 mod usage;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -23,6 +26,7 @@ pub use auth::{
     AuthFile, AuthSetFile, AuthWord, AwsFile, EntraFile, GoogleFile, SecretFile, SecretInFile,
 };
 pub use dns::DnsFile;
+pub use fallback::{FallbackFile, FallbackWord, LimitedFallbackFile};
 pub use forward::{ForwardFile, LimitedForwardFile};
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use log::{LogFile, LogFormatWord};
@@ -202,6 +206,9 @@ pub struct RoutingFile {
     pub retry_on: Option<Vec<Item<RetryText>>>,
     /// Whether a second attempt is sent before the first has failed. Default: off.
     pub hedge: Option<HedgeWord>,
+    /// Models that stand in for others when those cannot answer, by the model that clients ask for, such as
+    /// `gpt-4o: [claude-sonnet]`. The models of a fallback have no fallbacks themselves. Default: none.
+    pub fallback_models: Option<BTreeMap<String, FallbackFile>>,
 }
 
 /// The order of candidates of equal priority.

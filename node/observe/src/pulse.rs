@@ -204,6 +204,7 @@ mod tests {
             method: Method::POST,
             path: Excerpt::of("/v1/chat/completions"),
             model: None,
+            fallbacks: Vec::new(),
             stream: false,
             status,
             served: (status < 500).then_some(served),

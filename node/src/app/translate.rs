@@ -282,6 +282,7 @@ pub(super) fn ingress_settings(config: &Config) -> ingress::IngressSettings {
             retry_on: config.routing.retry_on.clone(),
         }),
         deadline: config.routing.deadline,
+        fallbacks: Arc::new(config.routing.fallback_models.clone()),
         asks_usage: config.usage.ask,
         keys: Keys::new(keys),
         cors: match &config.cors {

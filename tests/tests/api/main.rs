@@ -3,6 +3,7 @@
 mod bad_input;
 mod dialects;
 mod fallback;
+mod fallback_models;
 mod isolation;
 mod judged_clients;
 mod listeners;

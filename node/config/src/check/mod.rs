@@ -8,6 +8,7 @@ mod base_url;
 mod certificates;
 mod clients;
 mod dns;
+mod fallback;
 mod forward;
 mod geo;
 mod gossip;
@@ -114,6 +115,7 @@ impl Checker<'_> {
         let drain = self.drain(file.drain.as_ref());
         let tasks = self.tasks(file.tasks.as_ref(), node.as_ref());
         let (log, tracing) = self.observability(file);
+        self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
         let workers = self.workers(file.workers);
         Some(Config {
             node: node?,

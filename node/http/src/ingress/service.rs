@@ -217,6 +217,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             head: asked,
             body,
             priority: RequestPriority::Interactive,
+            model_lists: key.and_then(|key| key.models.clone()).into_iter().collect(),
         })))
     }
 

@@ -136,6 +136,24 @@ impl Visitor {
         }
     }
 
+    /// The same client with a request for `model`: the rules may differ.
+    pub(super) fn asking(
+        &self,
+        settings: &IngressSettings,
+        mesh: &MeshRules,
+        model: &ModelName,
+    ) -> Self {
+        let question = ResidencyQuestion {
+            model: Some(model),
+            ..self.caller.question()
+        };
+        Self {
+            permitted: settings.residency.permits_with(mesh, &question),
+            model_is_unnamed: false,
+            ..self.clone()
+        }
+    }
+
     /// The network it comes from; `None` when that is not known.
     pub(super) fn network(&self) -> Option<Arc<str>> {
         self.address.map(network)

@@ -346,6 +346,7 @@ impl Default for Plan {
                     retry_on: RetryOn::default(),
                 }),
                 deadline: Duration::from_secs(5),
+                fallbacks: Arc::default(),
                 keys: Keys::default(),
                 cors: Cors::Any,
                 ping_interval: Duration::from_secs(15),

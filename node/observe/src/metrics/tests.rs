@@ -12,7 +12,7 @@ use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, ServiceKe
 use grapevine_core::latency::ByClass;
 use grapevine_core::notice::Notice;
 use grapevine_core::units::{Share, Tier, Weight};
-use grapevine_core::view::Routes;
+use grapevine_core::view::{NodeView, Reach, Routes, UpstreamStatus};
 
 use super::*;
 use crate::history::tests::record;
