@@ -4,7 +4,7 @@ mod auth;
 
 use std::time::Duration;
 
-use grapevine_core::dialect::Dialect;
+use grapevine_core::dialect::{Dialect, PermittedLoss};
 use grapevine_core::engine::Probe;
 use grapevine_core::forwarding::ExtraPath;
 use grapevine_core::homes::Home;
@@ -137,6 +137,7 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
         "location": provider.location,
         "paths": (!paths.is_empty()).then_some(paths),
         "dialects": provider.dialects.iter().map(Dialect::name).collect::<Vec<_>>(),
+        "lossy": lossy(&upstream.lossy),
         "models": models(&upstream.models),
         "priority": upstream.tier.0,
         "weight": upstream.weight.get(),
@@ -226,6 +227,14 @@ fn routing(routing: &RoutingConfig) -> Value {
         "hedge": "off",
         "fallback_models": routing.fallback_models.iter().map(fallback).collect::<Map<_, _>>(),
     })
+}
+
+fn lossy(lossy: &PermittedLoss) -> Value {
+    match lossy {
+        PermittedLoss::Nothing => json!("refuse"),
+        PermittedLoss::Anything => json!("allow"),
+        PermittedLoss::Listed(paths) => json!(texts(paths)),
+    }
 }
 
 fn fallback((model, fallback): (&ModelName, &FallbackModels)) -> (String, Value) {

@@ -9,6 +9,7 @@ mod fallback;
 mod forward;
 mod geo;
 mod log;
+mod lossy;
 mod provider;
 mod proxies;
 mod tasks;
@@ -30,6 +31,7 @@ pub use fallback::{FallbackFile, FallbackWord, LimitedFallbackFile};
 pub use forward::{ForwardFile, LimitedForwardFile};
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use log::{LogFile, LogFormatWord};
+pub use lossy::{LossyFile, LossyWord};
 pub use provider::{DialectWord, PathsFile, ProviderWord};
 pub use proxies::ProxyProtocolWord;
 
@@ -206,6 +208,9 @@ pub struct RoutingFile {
     pub retry_on: Option<Vec<Item<RetryText>>>,
     /// Whether a second attempt is sent before the first has failed. Default: off.
     pub hedge: Option<HedgeWord>,
+    /// What translations into the dialect of an upstream of this node may lose, unless the client sends
+    /// `x-grapevine-lossy`: allow, refuse, or a list of paths such as [top_k, tools.web_search]. Default: refuse.
+    pub lossy: Option<LossyFile>,
     /// Models that stand in for others when those cannot answer, by the model that clients ask for, such as
     /// `gpt-4o: [claude-sonnet]`. The models of a fallback have no fallbacks themselves. Default: none.
     pub fallback_models: Option<BTreeMap<String, FallbackFile>>,

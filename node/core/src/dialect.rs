@@ -1,9 +1,11 @@
 //! The dialects of AI APIs, and which of them an upstream reads.
 
+mod permitted;
 mod segment;
 
 use std::fmt;
 
+pub use permitted::{LossPath, LossPathError, PermittedLoss};
 pub use segment::push_segment;
 
 /// An API's way of writing requests, answers and streams.

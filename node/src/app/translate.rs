@@ -148,6 +148,7 @@ fn upstream_settings(upstream: &UpstreamConfig) -> upstream::UpstreamSettings {
         auth: upstream.auth.clone(),
         headers: upstream.headers.clone(),
         renames,
+        lossy: upstream.lossy.clone(),
         timeouts: upstream.timeout,
     }
 }
@@ -281,8 +282,8 @@ pub(super) fn ingress_settings(config: &Config) -> ingress::IngressSettings {
             attempts_max: config.routing.attempts_max,
             retry_on: config.routing.retry_on.clone(),
         }),
-        deadline: config.routing.deadline,
         fallbacks: Arc::new(config.routing.fallback_models.clone()),
+        deadline: config.routing.deadline,
         asks_usage: config.usage.ask,
         keys: Keys::new(keys),
         cors: match &config.cors {

@@ -13,6 +13,7 @@ mod forward;
 mod geo;
 mod gossip;
 mod health;
+mod lossy;
 mod mesh;
 mod node;
 mod provider;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::mode::Mode;
 
 pub use node::is_log_filter;
@@ -102,11 +104,18 @@ impl Checker<'_> {
         // Where no requests are served the public address stays closed, and is not checked.
         let public = worker_mode.serves_requests().then_some(listen);
         let admin = self.admin(file.admin.as_ref(), public);
-        let upstreams = self.upstreams(&file.upstreams, has_mesh, worker_mode.is_observer());
+        let lossy = file
+            .routing
+            .as_ref()
+            .and_then(|routing| routing.lossy.as_ref());
+        let lossy = self.lossy("routing.lossy", lossy, &PermittedLoss::Nothing);
+        let upstreams =
+            self.upstreams(&file.upstreams, &lossy, has_mesh, worker_mode.is_observer());
         let forwarding = self.forwarding(&file.forward);
         let routing = self.routing(file.routing.as_ref(), &upstreams);
         let limits = self.limits(file.limits.as_ref());
         let keys = self.keys(&file.keys, public);
+        self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
         let own = node.as_ref().map(|node| &node.region);
         let (geo, residency) = self.geography(file, routing.strategy, own, &keys);
         let taken = [("listen", listen), ("admin.listen", admin.listen)];
@@ -115,7 +124,6 @@ impl Checker<'_> {
         let drain = self.drain(file.drain.as_ref());
         let tasks = self.tasks(file.tasks.as_ref(), node.as_ref());
         let (log, tracing) = self.observability(file);
-        self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
         let workers = self.workers(file.workers);
         Some(Config {
             node: node?,

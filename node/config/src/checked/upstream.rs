@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::engine::Probe;
 use grapevine_core::health;
 use grapevine_core::ids::{ModelName, UpstreamName};
@@ -22,6 +23,8 @@ pub struct UpstreamConfig {
     pub base_url: BaseUrl,
     /// How the node authenticates.
     pub auth: AuthConfig,
+    /// What translations of requests may lose.
+    pub lossy: PermittedLoss,
     /// The models that it serves.
     pub models: UpstreamModels,
     /// A lower tier is tried first.
@@ -50,6 +53,7 @@ impl UpstreamConfig {
             provider: ProviderConfig::default(),
             base_url,
             auth: AuthConfig::None,
+            lossy: PermittedLoss::Nothing,
             models: UpstreamModels::Discovered,
             tier: Tier::default(),
             weight: Weight::default(),

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    AuthFile, DialectWord, DurationText, Item, PathsFile, ProviderWord, SecretFile, SecretText,
-    TimeoutFile,
+    AuthFile, DialectWord, DurationText, Item, LossyFile, PathsFile, ProviderWord, SecretFile,
+    SecretText, TimeoutFile,
 };
 
 /// An API endpoint that this node calls.
@@ -40,6 +40,9 @@ pub struct UpstreamFile {
     pub paths: Option<PathsFile>,
     /// The forms of request that it understands. Default: those of the provider.
     pub dialects: Option<Vec<Item<DialectWord>>>,
+    /// What translations of requests for it may lose, unless the client sends `x-grapevine-lossy`: allow, refuse, or a
+    /// list of paths. Default: `routing.lossy`.
+    pub lossy: Option<LossyFile>,
     /// The models it serves; "*" is any. Default: discovered from the upstream's own /models.
     pub models: Option<Vec<Item<ModelFile>>>,
     /// Lower priorities are used first; the next one only when the lower has no healthy upstream; 0 to 65535.

@@ -593,3 +593,39 @@ fn url_of_a_call_is_no_host() {
         assert_eq!(problem, expected);
     }
 }
+
+#[test]
+fn losses_are_permitted_for_all_upstreams_or_for_one() {
+    let text = "listen: 127.0.0.1:1\nrouting: {lossy: [top_k, tools.web_search]}\nupstreams:\n  \
+                - {name: a, base_url: http://h/v1}\n  - {name: b, base_url: http://h/v1, lossy: allow}\n  \
+                - {name: c, base_url: http://h/v1, lossy: refuse}\n";
+    let config = good(text);
+    let shown: Vec<_> = config.dump()["upstreams"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|upstream| upstream["lossy"].to_string())
+        .collect();
+    assert_eq!(
+        shown,
+        [r#"["top_k","tools.web_search"]"#, "\"allow\"", "\"refuse\""]
+    );
+    let form = "write the path as x-grapevine-lost names it, without indexes, such as top_k or tools.web_search";
+    for (written, problem) in [
+        ("[]", "is empty; write refuse, or list paths".to_owned()),
+        (
+            "[\"tools[0]\"]",
+            format!(
+                "tools[0] is not a path of names with dots between them, at most 128 bytes long; {form}"
+            ),
+        ),
+        (
+            "some",
+            "some is not known here; use allow, refuse".to_owned(),
+        ),
+    ] {
+        let found = problems(&format!("routing: {{lossy: {written}}}\n"));
+        assert_eq!(found.len(), 1, "{written}: {found:?}");
+        assert!(found[0].ends_with(&problem), "{written}: {}", found[0]);
+    }
+}

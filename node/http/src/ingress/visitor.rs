@@ -129,7 +129,7 @@ impl Visitor {
             model_is_unnamed: model.is_none(),
             caller: Caller {
                 mark: mark(location.address, key.as_deref()),
-                lossy: false,
+                lossy: None,
                 client,
                 key,
             },

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -70,6 +71,8 @@ pub struct UpstreamSettings {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The upstream's own names of models, by the names clients use. Others keep their names.
     pub renames: BTreeMap<ModelName, ModelName>,
+    /// What translations of requests may lose, where the client does not say.
+    pub lossy: PermittedLoss,
     /// How long a call may take.
     pub timeouts: TimeoutConfig,
 }
@@ -163,6 +166,7 @@ pub(super) struct UpstreamTarget {
     /// `None` where requests pass as they are: OpenAI's paths, and a key that lasts.
     provided: Option<Box<ProvidedTarget>>,
     renames: BTreeMap<ModelName, ModelName>,
+    pub(super) lossy: PermittedLoss,
     pub(super) timeouts: TimeoutConfig,
     pub(super) dialects: TargetDialects,
     /// Whether probes send the key as `x-api-key`: a list of models has the same path at every provider.
@@ -256,6 +260,7 @@ impl UpstreamTarget {
                 })
             }),
             renames: settings.renames,
+            lossy: settings.lossy,
             timeouts: settings.timeouts,
             probes_by_api_key: AtomicBool::new(is_plain && is_anthropic),
         })
@@ -362,6 +367,7 @@ mod tests {
             auth: AuthConfig::key("secret"),
             headers: vec![],
             renames: BTreeMap::new(),
+            lossy: PermittedLoss::Nothing,
             timeouts: TimeoutConfig::default(),
         };
         UpstreamTarget::new(settings, None)

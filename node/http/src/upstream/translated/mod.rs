@@ -11,6 +11,7 @@
 //! translation; of a stream one event.
 
 mod body;
+mod losses;
 mod request;
 
 use bytes::Bytes;
@@ -42,9 +43,6 @@ const ERROR_BYTES_MAX: usize = 256 * 1_024;
 
 /// The most text of an upstream's own error that a header holds.
 const ERROR_TEXT_MAX: usize = 512;
-
-/// The most text about losses that a header holds.
-const LOST_TEXT_MAX: usize = 1_024;
 
 /// Where Bedrock names an error.
 const AMAZON_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -118,8 +116,7 @@ impl UpstreamClient {
             Ok(translated) => translated,
             Err(error) => return Ok(refused(client, "invalid_request", &error.to_string())),
         };
-        let lost = translated.losses.iter().find(|loss| !loss.is_advice());
-        if let Some(lost) = lost.filter(|_| !call.caller.lossy) {
+        if let Some(lost) = losses::refused(&translated.losses, &call, &target.lossy) {
             return Ok(refused(client, NOT_TRANSLATABLE, &not_said(lost, crossing)));
         }
         let mut terms = std::mem::take(&mut translated.terms);
@@ -130,7 +127,7 @@ impl UpstreamClient {
         let call = request::in_dialect(&call, crossing, model, body).ok_or(NotProvided::Path)?;
         let mut answer = self.call_as_it_is(target, call).await?;
         headers::remove_all(&mut answer.headers, headers::is_own);
-        let losses = lost_paths(&translated.losses);
+        let losses = losses::paths(&translated.losses);
         let answer = if !answer.status.is_success() {
             error(&translation, answer).await?
         } else if is_stream && is_stream_answer(&answer.headers) {
@@ -285,12 +282,6 @@ fn unreadable(error: TranslateError) -> CallFailure {
         Outcome::BrokenOff,
         format!("the answer is none of the upstream's dialect: {error}"),
     )
-}
-
-/// The paths of what a request lost, as a header has them; `None` where that is nothing.
-fn lost_paths(losses: &[Loss]) -> Option<HeaderValue> {
-    let paths: Vec<&str> = losses.iter().map(|loss| loss.path.as_str()).collect();
-    visible(paths.join(", ").as_bytes(), LOST_TEXT_MAX).filter(|paths| !paths.is_empty())
 }
 
 /// The beginning of a text as a header may hold it: what is not visible ASCII is a question mark.
