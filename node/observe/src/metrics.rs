@@ -13,6 +13,7 @@ mod status_class;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
 
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
@@ -25,6 +26,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::bodies::BodyMemory;
+use super::credentials::CredentialMetrics;
 use super::dns::DnsQueries;
 use super::labels::{
     AttemptLabels, BuildLabels, CauseLabels, KindLabels, ModelLabels, PathLabels, PeerLabels,
@@ -67,6 +69,7 @@ struct Inner {
     peer_residency_differs: Family<PeerLabels, Gauge>,
     model_upstreams: Family<ModelLabels, Gauge>,
     losses: LossMetrics,
+    credentials: CredentialMetrics,
     usage: Usage,
     bodies: BodyMemory,
     dns: DnsQueries,
@@ -198,6 +201,9 @@ impl Metrics {
     pub fn scrape(&self, view: &View, losses: &Losses, form: Form) -> String {
         self.read(view);
         self.0.losses.read(losses);
+        self.0
+            .credentials
+            .read(&losses.credentials, SystemTime::now());
         self.0.families.text(form)
     }
 
@@ -249,6 +255,7 @@ impl Inner {
             peer_residency_differs: Family::default(),
             model_upstreams: Family::default(),
             losses: LossMetrics::register(families),
+            credentials: CredentialMetrics::register(families),
             usage: Usage::register(families),
             bodies: BodyMemory::register(families),
             dns: DnsQueries::default(),
