@@ -13,3 +13,4 @@ mod real_clients;
 mod real_model;
 mod secrets;
 mod sloppy_upstream;
+mod token_endpoints;
