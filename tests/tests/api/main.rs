@@ -12,5 +12,6 @@ mod quotas;
 mod real_clients;
 mod real_model;
 mod secrets;
+mod secrets_of_clouds;
 mod sloppy_upstream;
 mod token_endpoints;
