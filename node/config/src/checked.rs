@@ -40,7 +40,8 @@ pub use provider::{ApiEndpoint, EndpointPaths, Provider, ProviderConfig};
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
 pub use upstream::{
-    ATTEMPTS_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig, UpstreamConfig, UpstreamModels,
+    ATTEMPTS_PER_UPSTREAM, ModelConfig, ModelPrice, ProbeConfig, TimeoutConfig, UpstreamConfig,
+    UpstreamModels,
 };
 
 /// Everything a node needs to know to run.

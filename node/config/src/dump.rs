@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 
 use super::checked::{
     Concurrency, Config, CorsOrigins, DnsConfig, GeoConfig, KeyConfig, LimitsConfig, LogFormat,
-    MeshConfig, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig, UpstreamModels,
+    MeshConfig, ModelPrice, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig,
+    UpstreamModels,
 };
 use super::secret::REDACTED;
 use super::text::{ByteSize, format_duration};
@@ -153,6 +154,7 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
         "health": {
             "probe": match upstream.probe.kind {
                 Probe::Models => "models",
+                Probe::Health => "health",
                 Probe::Chat => "chat",
                 Probe::Off => "off",
             },
@@ -191,11 +193,20 @@ fn models(models: &UpstreamModels) -> Option<Value> {
     let UpstreamModels::Listed(models) = models else {
         return None;
     };
-    let items = models.iter().map(|model| match &model.upstream_name {
-        Some(upstream_name) => {
-            json!({"name": model.name.as_str(), "upstream_name": upstream_name.as_str()})
+    let items = models.iter().map(|model| {
+        let price = |price: ModelPrice| json!({"input": price.input, "cached_input": price.cached_input, "output": price.output});
+        let more = [
+            ("upstream_name", model.upstream_name.as_ref().map(|name| json!(name.as_str()))),
+            ("context_length", model.context_length.map(|tokens| json!(tokens))),
+            ("price", model.price.map(price)),
+        ];
+        let mut shown = Map::from_iter([("name".to_owned(), json!(model.name.as_str()))]);
+        let more = more.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        shown.extend(more);
+        match shown.len() {
+            1 => json!(model.name.as_str()),
+            _ => Value::Object(shown),
         }
-        None => json!(model.name.as_str()),
     });
     Some(items.collect())
 }

@@ -115,6 +115,7 @@ impl RequestRecord {
             "path": self.path.as_str(),
             "model": self.model.as_ref().map(|model| model.as_str()),
             "fallbacks": self.fallbacks.iter().map(fallback_to_json).collect::<Vec<_>>(),
+            "dialect": self.dialect.as_ref().map(Excerpt::as_str),
             "stream": self.stream,
             "status": self.status,
             "node": served.map(|served| served.node.as_str()),

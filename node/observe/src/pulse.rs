@@ -205,6 +205,7 @@ mod tests {
             path: Excerpt::of("/v1/chat/completions"),
             model: None,
             fallbacks: Vec::new(),
+            dialect: None,
             stream: false,
             status,
             served: (status < 500).then_some(served),

@@ -52,6 +52,8 @@ pub struct RequestRecord {
     pub model: Option<ModelName>,
     /// The models that stood in for it, in order; the last of them answered.
     pub fallbacks: Vec<FallbackStep>,
+    /// The client's dialect and the upstream's, where the answer was translated, such as `messages>chat`.
+    pub dialect: Option<Excerpt>,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// The status that the client got; 499 when it went away before.

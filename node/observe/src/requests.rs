@@ -20,6 +20,7 @@ pub fn log(record: &RequestRecord) {
         method = %record.method,
         path = %record.path,
         model = record.model.as_ref().map(|model| model.as_str()),
+        dialect = record.dialect.as_ref().map(Excerpt::as_str),
         fallback = record.fallback(),
         key = record.key.as_deref(),
         status = record.status,

@@ -108,6 +108,10 @@ fn entry(record: &RequestRecord, trace: &Trace) -> Span {
         .number("http.response.status_code", Some(record.status.into()))
         .gen_ai(path, record.model.as_ref())
         .some("gen_ai.response.model", answered.map(ModelName::as_str))
+        .some(
+            "grapevine.dialect",
+            record.dialect.as_ref().map(Excerpt::as_str),
+        )
         .some("grapevine.fallback", record.fallback().as_deref())
         .number("gen_ai.usage.input_tokens", record.tokens.input)
         .number("gen_ai.usage.output_tokens", record.tokens.output)

@@ -15,6 +15,7 @@ mod gossip;
 mod health;
 mod lossy;
 mod mesh;
+mod model;
 mod node;
 mod provider;
 mod routing;

@@ -181,6 +181,8 @@ impl Checker<'_> {
                 Some(ModelConfig {
                     name,
                     upstream_name: None,
+                    context_length: None,
+                    price: None,
                 })
             }
             ModelFile::Renamed(file) => {
@@ -200,9 +202,13 @@ impl Checker<'_> {
                         "write \"*\" alone, or name a model",
                     );
                 }
+                let context_length = self.tokens(&format!("{key}.context_length"), file);
+                let price = self.price(&format!("{key}.price"), file.price.as_ref());
                 Some(ModelConfig {
                     name: name?,
                     upstream_name,
+                    context_length,
+                    price,
                 })
             }
         }

@@ -71,7 +71,7 @@ impl UpstreamConfig {
 pub const ATTEMPTS_PER_UPSTREAM: u32 = 3;
 
 /// The models that an upstream serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum UpstreamModels {
     /// Those that its own `/models` lists.
     Discovered,
@@ -80,12 +80,27 @@ pub enum UpstreamModels {
 }
 
 /// One model of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
     /// The name that clients use.
     pub name: ModelName,
     /// Its name at the upstream; `None` when it is the same.
     pub upstream_name: Option<ModelName>,
+    /// The tokens that a request and its answer may have together; `None` where nothing is written.
+    pub context_length: Option<u64>,
+    /// What it costs; `None` where nothing is written.
+    pub price: Option<ModelPrice>,
+}
+
+/// What a model costs, per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelPrice {
+    /// Of the request's tokens.
+    pub input: f64,
+    /// Of those that the provider had in its cache.
+    pub cached_input: f64,
+    /// Of the answer's tokens.
+    pub output: f64,
 }
 
 /// How long a call to an upstream may take.

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use grapevine_core::Instant;
+use grapevine_core::dialect::Dialect;
 use grapevine_core::fact::{Public, ServicesFact, Standing};
 use grapevine_core::ids::{ModelName, StoreName};
 use grapevine_core::latency::ByClass;
@@ -121,6 +122,7 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "since_ms": milliseconds(now.since(status.stands_since)),
         "again_in_ms": status.again_at.map(|at| milliseconds(now.until(at))),
         "models": models,
+        "dialects": fact.dialects.iter().map(Dialect::name).collect::<Vec<_>>(),
         "ttft_ms": fact.ttft.map(milliseconds),
         "p50_ms": streams.map(|(p50, _)| milliseconds(p50)),
         "p99_ms": streams.map(|(_, p99)| milliseconds(p99)),

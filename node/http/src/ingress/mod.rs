@@ -76,6 +76,7 @@ pub use explain::{Explainer, Supposed, UnknownKey};
 pub use keys::{ClientKey, Keys};
 pub use listen::{Workers, check_free};
 pub use listen_settings::{ListenSettings, ListenTlsError, TlsHandle, tls_config};
+pub use listing::ModelNotes;
 pub use own::OwnCalls;
 pub use usage_refusals::UsageRefusals;
 pub use visitor::{ClientLocation, Locate};
@@ -111,6 +112,8 @@ pub struct IngressSettings {
     pub failover: Arc<FailoverPolicy>,
     /// The models that stand in for others, by the model that clients ask for.
     pub fallbacks: Arc<BTreeMap<ModelName, FallbackModels>>,
+    /// What clients are told of models in addition to what the mesh knows.
+    pub model_notes: Arc<BTreeMap<ModelName, ModelNotes>>,
     /// From a request's arrival to the first byte of its answer, over all attempts.
     pub deadline: Duration,
     /// Whether streams that would not report their usage are asked to.

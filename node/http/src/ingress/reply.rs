@@ -72,6 +72,10 @@ pub(super) fn adopt(
     if let Some(id) = headers.remove(headers::REQUEST_ID) {
         headers.insert(UPSTREAM_REQUEST_ID, id);
     }
+    let dialect = headers.get(headers::DIALECT);
+    if let Some(dialect) = dialect.and_then(|dialect| dialect.to_str().ok()) {
+        track.translated(dialect);
+    }
     let (overhead, waited) = track.commit(choice, status.as_u16());
     let own = track.settings().region.as_str();
     let (path, hops) = match upstream.way {

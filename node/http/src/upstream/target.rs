@@ -23,6 +23,9 @@ use super::provider::{ANTHROPIC_VERSION, ProviderRoute};
 /// The prefix of every path of the public API, which a base URL holds already.
 const API_PREFIX: &str = "/v1";
 
+/// The page of a self-hosted engine on its own health. No client can ask for it: its path is not below the API's.
+pub(crate) const HEALTH_PATH: &str = "/health";
+
 /// Paths below this one are Anthropic's, which has its own credential header.
 const MESSAGES_PATH: &str = "/v1/messages";
 
@@ -303,10 +306,16 @@ impl UpstreamTarget {
 
     /// The client's `path` as this upstream has it; `None` when the two do not make one.
     pub(super) fn path(&self, path: &PathAndQuery) -> Option<PathAndQuery> {
+        let text = path.as_str();
+        if text == HEALTH_PATH {
+            // It is next to the API, not below it.
+            let server = self.base_path.strip_suffix(API_PREFIX);
+            let server = server.unwrap_or(&self.base_path);
+            return PathAndQuery::try_from(format!("{server}{HEALTH_PATH}")).ok();
+        }
         if self.base_path == API_PREFIX {
             return Some(path.clone());
         }
-        let text = path.as_str();
         let below = text.strip_prefix(API_PREFIX).unwrap_or(text);
         PathAndQuery::try_from(format!("{}{below}", self.base_path)).ok()
     }
@@ -430,5 +439,18 @@ mod tests {
         let dressed = target.dress(KeyHeader::Bearer);
         let dressed = dressed.map(&HeaderMap::new(), &HeaderValue::from_static("grapevine"));
         assert!(dressed[header::AUTHORIZATION].is_sensitive());
+    }
+
+    #[test]
+    fn page_on_health_is_next_to_the_api() {
+        assert_eq!(
+            mapped("http://h:8000/v1", "/health"),
+            "http://h:8000/health"
+        );
+        assert_eq!(
+            mapped("http://h/engine/v1", "/health"),
+            "http://h/engine/health"
+        );
+        assert_eq!(mapped("http://h", "/health"), "http://h/health");
     }
 }

@@ -347,6 +347,7 @@ impl Default for Plan {
                     retry_on: RetryOn::default(),
                 }),
                 fallbacks: Arc::default(),
+                model_notes: Arc::default(),
                 deadline: Duration::from_secs(5),
                 keys: Keys::default(),
                 cors: Cors::Any,

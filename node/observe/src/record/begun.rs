@@ -23,6 +23,7 @@ impl RequestRecord {
             path: Excerpt::of_path(path),
             model: None,
             fallbacks: Vec::new(),
+            dialect: None,
             stream: false,
             status: 0,
             served: None,

@@ -14,7 +14,7 @@ const body = table(byId('upstreams'), 'Upstreams and their health', [
   ['Whole answer', 'number', 'Expected time to an answer that is not streamed, as its node measures it'],
   ['Errors', 'number', 'The share of recent attempts that failed'],
   ['In flight', 'number'],
-  ['Models', 'models'],
+  ['Models', 'models', 'And the dialects that it reads; others are translated'],
 ]);
 
 const TONES = { healthy: 'good', untested: 'idle', suspect: 'warn', cooldown: 'warn', probing: 'bad', ejected: 'bad' };
@@ -86,7 +86,8 @@ const update = (row, item) => {
   meter.firstChild.style.width = `${share * 100}%`;
   attribute(meter, 'data-tone', share >= 0.85 ? 'warn' : null);
   const more = upstream.models_total - upstream.models.length;
-  text(cells[10], upstream.models.join(', ') + (more > 0 ? ` and ${more} more` : ''));
+  const read = upstream.dialects?.length ? ` · ${upstream.dialects.join(', ')}` : '';
+  text(cells[10], upstream.models.join(', ') + (more > 0 ? ` and ${more} more` : '') + read);
 };
 
 export const showUpstreams = (mesh) => {

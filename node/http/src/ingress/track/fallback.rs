@@ -3,6 +3,7 @@
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::{Action, AttemptId, FallbackStep, Request};
 use grapevine_core::route::Plan;
+use grapevine_observe::excerpt::Excerpt;
 
 use super::Track;
 
@@ -28,6 +29,11 @@ impl Track {
         let request = self.request.as_deref();
         let steps = request.map_or(&[][..], |request| request.fallbacks(Some(attempt)));
         self.record.fallbacks = steps.to_vec();
+    }
+
+    /// The answer was translated between these dialects.
+    pub(in super::super) fn translated(&mut self, dialect: &str) {
+        self.record.dialect = Some(Excerpt::of(dialect));
     }
 
     /// The changes of model that led to the client's answer; all of them where it got none.
