@@ -161,6 +161,8 @@ impl<C: ProbeLocal> UpstreamProber<'_, C> {
         if has_page && probed.detail.is_some() {
             return Ok(probed);
         }
+        // Read to its end, so that its connection is used again.
+        read_models(answer).await?;
         self.list_models().await
     }
 
