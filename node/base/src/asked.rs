@@ -133,6 +133,20 @@ pub fn model_at(headers: &HeaderMap, body: &[u8]) -> Option<(Range<usize>, bool)
     found.map(|range| (range, is_json))
 }
 
+/// The position of the model's name, as [`model_at`] finds it, and `model` as it is written there.
+pub fn model_as(
+    headers: &HeaderMap,
+    body: &[u8],
+    model: &ModelName,
+) -> Option<(Range<usize>, Bytes)> {
+    let (range, is_json) = model_at(headers, body)?;
+    let name = match is_json {
+        true => Bytes::from(serde_json::Value::from(model.as_str()).to_string()),
+        false => Bytes::copy_from_slice(model.as_str().as_bytes()),
+    };
+    Some((range, name))
+}
+
 fn read_json(body: &[u8]) -> Result<Asked, AskedError> {
     let found = scan::top_level(body, KEYS);
     let [model, stream, cache_key, user, background] = match found {

@@ -84,8 +84,9 @@ pub struct Caller {
     pub key: Option<Arc<str>>,
     /// Tells it from other clients, and says nothing else of it; zero where that is not known.
     pub mark: u64,
-    /// Whether it accepts what a translation of its request into another dialect loses.
-    pub lossy: bool,
+    /// Whether it accepts what a translation of its request into another dialect loses; `None` leaves that to the
+    /// operator of the upstream.
+    pub lossy: Option<bool>,
 }
 
 impl Caller {

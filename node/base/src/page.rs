@@ -77,6 +77,32 @@ pub struct UpstreamEntry {
     pub in_flight: Option<u64>,
     /// The most that may be in flight.
     pub in_flight_max: Option<u64>,
+    /// Its issued credential; `None` where it has none, or is another node's.
+    pub credential: Option<CredentialEntry>,
+}
+
+/// The issued credential of an own upstream.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct CredentialEntry {
+    /// Who issues it.
+    pub kind: String,
+    /// What is left of it in ms; `None` where there is none at hand, or it lasts.
+    pub expires_in_ms: Option<f64>,
+    /// Since the last renewal in ms; `None` where there was none.
+    pub renewed_ms_ago: Option<f64>,
+    /// The last renewal that failed.
+    pub last_failure: Option<RenewalFailureEntry>,
+}
+
+/// A renewal that failed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RenewalFailureEntry {
+    /// One word for why.
+    pub reason: String,
+    /// How long ago in ms.
+    pub ms_ago: f64,
 }
 
 impl MeshPage {

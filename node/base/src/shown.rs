@@ -74,7 +74,10 @@ pub async fn by_answer(answer: &mut Answer, names_identity: bool) -> Shown {
     let body = std::mem::take(&mut answer.body);
     let (read, body) = peek(body).await;
     answer.body = AnswerBody::new(body);
-    let error = ErrorText::read(&read).unwrap_or_default();
+    // A translation keeps the message at most: the upstream's own words say more.
+    let own = answer.headers.get(crate::headers::UPSTREAM_ERROR);
+    let own = own.and_then(|own| ErrorText::read(own.as_bytes()));
+    let error = own.or_else(|| ErrorText::read(&read)).unwrap_or_default();
     Shown {
         finding: Finding::of_error(status, error.words(), names_identity),
         detail: Some(error.shown(status)),

@@ -9,6 +9,7 @@ mod tasks;
 mod tracing;
 mod upstream;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use grapevine_core::homes::Homes;
 use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName, ServiceKey};
 use grapevine_core::mode::Mode;
 use grapevine_core::outcome::RetryOn;
+use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use http::HeaderValue;
@@ -38,7 +40,8 @@ pub use provider::{ApiEndpoint, EndpointPaths, Provider, ProviderConfig};
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
 pub use upstream::{
-    ATTEMPTS_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig, UpstreamConfig, UpstreamModels,
+    ATTEMPTS_PER_UPSTREAM, ModelConfig, ModelPrice, ProbeConfig, TimeoutConfig, UpstreamConfig,
+    UpstreamModels,
 };
 
 /// Everything a node needs to know to run.
@@ -191,6 +194,8 @@ pub struct RoutingConfig {
     pub deadline: Duration,
     /// Which failures lead to the next candidate.
     pub retry_on: RetryOn,
+    /// The models that stand in for others, by the model that clients ask for.
+    pub fallback_models: BTreeMap<ModelName, FallbackModels>,
 }
 
 impl Default for RoutingConfig {
@@ -200,6 +205,7 @@ impl Default for RoutingConfig {
             attempts_max: 6,
             deadline: Duration::from_secs(600),
             retry_on: RetryOn::default(),
+            fallback_models: BTreeMap::new(),
         }
     }
 }

@@ -4,17 +4,20 @@ mod auth;
 
 use std::time::Duration;
 
-use grapevine_core::dialect::Dialect;
+use grapevine_core::dialect::{Dialect, PermittedLoss};
 use grapevine_core::engine::Probe;
 use grapevine_core::forwarding::ExtraPath;
 use grapevine_core::homes::Home;
+use grapevine_core::ids::ModelName;
+use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::{Residency, Rule, Unknown};
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::checked::{
     Concurrency, Config, CorsOrigins, DnsConfig, GeoConfig, KeyConfig, LimitsConfig, LogFormat,
-    MeshConfig, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig, UpstreamModels,
+    MeshConfig, ModelPrice, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig,
+    UpstreamModels,
 };
 use super::secret::REDACTED;
 use super::text::{ByteSize, format_duration};
@@ -135,6 +138,7 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
         "location": provider.location,
         "paths": (!paths.is_empty()).then_some(paths),
         "dialects": provider.dialects.iter().map(Dialect::name).collect::<Vec<_>>(),
+        "lossy": lossy(&upstream.lossy),
         "models": models(&upstream.models),
         "priority": upstream.tier.0,
         "weight": upstream.weight.get(),
@@ -150,6 +154,7 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
         "health": {
             "probe": match upstream.probe.kind {
                 Probe::Models => "models",
+                Probe::Health => "health",
                 Probe::Chat => "chat",
                 Probe::Off => "off",
             },
@@ -188,11 +193,20 @@ fn models(models: &UpstreamModels) -> Option<Value> {
     let UpstreamModels::Listed(models) = models else {
         return None;
     };
-    let items = models.iter().map(|model| match &model.upstream_name {
-        Some(upstream_name) => {
-            json!({"name": model.name.as_str(), "upstream_name": upstream_name.as_str()})
+    let items = models.iter().map(|model| {
+        let price = |price: ModelPrice| json!({"input": price.input, "cached_input": price.cached_input, "output": price.output});
+        let more = [
+            ("upstream_name", model.upstream_name.as_ref().map(|name| json!(name.as_str()))),
+            ("context_length", model.context_length.map(|tokens| json!(tokens))),
+            ("price", model.price.map(price)),
+        ];
+        let mut shown = Map::from_iter([("name".to_owned(), json!(model.name.as_str()))]);
+        let more = more.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        shown.extend(more);
+        match shown.len() {
+            1 => json!(model.name.as_str()),
+            _ => Value::Object(shown),
         }
-        None => json!(model.name.as_str()),
     });
     Some(items.collect())
 }
@@ -222,7 +236,22 @@ fn routing(routing: &RoutingConfig) -> Value {
         "deadline": format_duration(routing.deadline),
         "retry_on": words.chain(retry_on.statuses.iter().map(|status| json!(status))).collect::<Vec<_>>(),
         "hedge": "off",
+        "fallback_models": routing.fallback_models.iter().map(fallback).collect::<Map<_, _>>(),
     })
+}
+
+fn lossy(lossy: &PermittedLoss) -> Value {
+    match lossy {
+        PermittedLoss::Nothing => json!("refuse"),
+        PermittedLoss::Anything => json!("allow"),
+        PermittedLoss::Listed(paths) => json!(texts(paths)),
+    }
+}
+
+fn fallback((model, fallback): (&ModelName, &FallbackModels)) -> (String, Value) {
+    let on = fallback.on.iter().map(|cause| cause.as_str());
+    let shown = json!({"models": texts(&fallback.models), "on": on.collect::<Vec<_>>()});
+    (model.to_string(), shown)
 }
 
 fn geo(geo: &GeoConfig, residency: &Residency) -> Value {

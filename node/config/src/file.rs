@@ -5,9 +5,11 @@
 
 mod auth;
 mod dns;
+mod fallback;
 mod forward;
 mod geo;
 mod log;
+mod lossy;
 mod provider;
 mod proxies;
 mod tasks;
@@ -16,6 +18,8 @@ mod tracing;
 mod upstream;
 mod usage;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -23,16 +27,18 @@ pub use auth::{
     AuthFile, AuthSetFile, AuthWord, AwsFile, EntraFile, GoogleFile, SecretFile, SecretInFile,
 };
 pub use dns::DnsFile;
+pub use fallback::{FallbackFile, FallbackWord, LimitedFallbackFile};
 pub use forward::{ForwardFile, LimitedForwardFile};
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use log::{LogFile, LogFormatWord};
+pub use lossy::{LossyFile, LossyWord};
 pub use provider::{DialectWord, PathsFile, ProviderWord};
 pub use proxies::ProxyProtocolWord;
 
 pub use tasks::{ConcurrencyFile, QuotaFile, TasksFile, WebhooksFile};
 pub use timeout::TimeoutFile;
 pub use tracing::{OtlpFile, TracingFile};
-pub use upstream::{HealthFile, ModelFile, ProbeWord, RenamedModelFile, UpstreamFile};
+pub use upstream::{HealthFile, ModelFile, PriceFile, ProbeWord, RenamedModelFile, UpstreamFile};
 pub use usage::{AskUsageWord, UsageFile};
 
 pub use super::written::{
@@ -202,6 +208,12 @@ pub struct RoutingFile {
     pub retry_on: Option<Vec<Item<RetryText>>>,
     /// Whether a second attempt is sent before the first has failed. Default: off.
     pub hedge: Option<HedgeWord>,
+    /// What translations into the dialect of an upstream of this node may lose, unless the client sends
+    /// `x-grapevine-lossy`: allow, refuse, or a list of paths such as [top_k, tools.web_search]. Default: refuse.
+    pub lossy: Option<LossyFile>,
+    /// Models that stand in for others when those cannot answer, by the model that clients ask for, such as
+    /// `gpt-4o: [claude-sonnet]`. The models of a fallback have no fallbacks themselves. Default: none.
+    pub fallback_models: Option<BTreeMap<String, FallbackFile>>,
 }
 
 /// The order of candidates of equal priority.

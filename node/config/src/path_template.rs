@@ -3,9 +3,9 @@
 //! A template is joined with the base URL once, by a URL library, when the configuration is read; what is filled in for
 //! a request is percent-encoded, so that no model's name can reach another path.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
+use grapevine_core::dialect::push_segment;
 use http::uri::PathAndQuery;
 use url::Url;
 
@@ -113,7 +113,7 @@ impl PathTemplate {
         for part in &*self.parts {
             match part {
                 PathPart::Text(text) => filled.push_str(text),
-                PathPart::Model => push_segment(model.filter(is_segment)?, &mut filled),
+                PathPart::Model => push_segment(model?, &mut filled)?,
                 PathPart::Rest => filled.push_str(rest),
             }
         }
@@ -145,25 +145,6 @@ fn parts(path: &str) -> Vec<PathPart> {
         }
     }
     parts
-}
-
-/// Whether `name` can be one segment: these two are steps, encoded or not (RFC 3986, 5.2.4).
-fn is_segment(name: &&str) -> bool {
-    !matches!(*name, "" | "." | "..")
-}
-
-/// `name` as one segment of a path: everything is encoded but what needs no encoding anywhere (RFC 3986, 2.3), and `@`,
-/// which names of versions have at Google and no server separates at.
-fn push_segment(name: &str, path: &mut String) {
-    for byte in name.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'@' => {
-                path.push(char::from(byte));
-            }
-            // Writing to a text cannot fail.
-            _ => _ = write!(path, "%{byte:02X}"),
-        }
-    }
 }
 
 #[cfg(test)]

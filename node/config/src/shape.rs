@@ -84,10 +84,10 @@ impl<'a> Fitter<'a> {
                     .pointer(name.trim_start_matches('#'))
                     .unwrap_or(&Value::Null);
             } else if let Some(alternatives) = schema["anyOf"].as_array() {
-                let wanted = if matches!(node.kind, Kind::Map(_)) {
-                    "object"
-                } else {
-                    "string"
+                let wanted = match node.kind {
+                    Kind::Map(_) => "object",
+                    Kind::List(_) => "array",
+                    Kind::Null | Kind::Scalar(_) => "string",
                 };
                 let mut real = alternatives
                     .iter()

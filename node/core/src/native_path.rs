@@ -3,6 +3,8 @@
 //! Project and location in Vertex AI's paths name the client's account there. Here they say nothing: any upstream of
 //! the model may answer.
 
+use crate::dialect::push_segment;
+
 /// A path that holds its model, as those of Gemini, Bedrock and Vertex AI do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NativePath<'a> {
@@ -15,6 +17,20 @@ pub struct NativePath<'a> {
 impl<'a> NativePath<'a> {
     /// The parts of `path`; `None` for any other.
     pub fn of(path: &'a str) -> Option<Self> {
+        Self::after(path).map(|(_, native)| native)
+    }
+
+    /// `path` with `model` in the place of its own; `None` where it is no such path, or no segment is called so.
+    pub fn with_model(path: &str, model: &str) -> Option<String> {
+        let (before, native) = NativePath::after(path)?;
+        let mut renamed = before.to_owned();
+        push_segment(model, &mut renamed)?;
+        renamed.push_str(&path[before.len() + native.model.len()..]);
+        Some(renamed)
+    }
+
+    /// What stands before the model, and the parts of `path`.
+    fn after(path: &'a str) -> Option<(&'a str, Self)> {
         let (model, operation) = if let Some(below) = path.strip_prefix("/v1beta/models/") {
             let (model, word) = below.rsplit_once(':')?;
             (model, NativeOperation::at_gemini(word)?)
@@ -26,7 +42,13 @@ impl<'a> NativePath<'a> {
             (model, NativeOperation::at_vertex(word)?)
         };
         let is_whole = !model.is_empty() && !model.contains('/') && !is_count_at_vertex(path);
-        is_whole.then_some(Self { model, operation })
+        if !is_whole {
+            return None;
+        }
+        // A model is followed by what is asked of it, and preceded by the first or the last slash before it.
+        let (upto, _) = path.rsplit_once([':', '/'])?;
+        let before = upto.strip_suffix(model)?;
+        Some((before, Self { model, operation }))
     }
 
     /// Whether its answer is a stream.
@@ -184,6 +206,29 @@ mod tests {
         ] {
             assert_eq!(of(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn model_of_a_path_is_replaced_as_one_segment() {
+        let renamed = |path| NativePath::with_model(path, "a/b:0");
+        for (path, expected) in [
+            (
+                "/v1beta/models/gemini-pro:generateContent",
+                "/v1beta/models/a%2Fb%3A0:generateContent",
+            ),
+            (
+                "/model/x:0/converse-stream",
+                "/model/a%2Fb%3A0/converse-stream",
+            ),
+            (
+                "/v1/projects/p/locations/l/publishers/anthropic/models/c@1:rawPredict",
+                "/v1/projects/p/locations/l/publishers/anthropic/models/a%2Fb%3A0:rawPredict",
+            ),
+        ] {
+            assert_eq!(renamed(path).as_deref(), Some(expected));
+        }
+        assert_eq!(renamed("/v1/chat/completions"), None);
+        assert_eq!(NativePath::with_model("/model/x/converse", ".."), None);
     }
 
     #[test]

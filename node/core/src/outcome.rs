@@ -360,9 +360,10 @@ fn answer_verdict(
     };
     match finding {
         Finding::Answered => verdict(Blame::Success, Next::Answer, None, false),
-        Finding::ClientMistake | Finding::ClientIdentity => {
-            verdict(Blame::Nobody, Next::Answer, None, true)
-        }
+        Finding::ClientMistake
+        | Finding::ContextTooLong
+        | Finding::ContentPolicy
+        | Finding::ClientIdentity => verdict(Blame::Nobody, Next::Answer, None, true),
         // Not configurable, as what follows: the client cannot mend it, and another upstream may do.
         Finding::Credential | Finding::Forbidden => {
             verdict(Blame::Credential, Next::GoOn, None, false)

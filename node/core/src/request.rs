@@ -16,6 +16,7 @@
 mod action;
 mod attempts;
 mod call;
+mod fallback;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use action::{Action, AttemptEvent, AttemptId, EndedAttempt, RequestError};
 pub use call::{LongWait, RequestReport, UpstreamCall};
+pub use fallback::{FallbackCause, FallbackModels, FallbackStep};
 pub use terms::{FailoverPolicy, RequestPriority, RequestTerms};
 
 use crate::Instant;
@@ -49,6 +51,8 @@ pub struct Request {
     is_replanned: bool,
     in_flight: Option<Attempt>,
     ended: Vec<EndedAttempt>,
+    /// The changes of model so far.
+    fallbacks: Vec<FallbackStep>,
     /// Upstreams that refused.
     refused: Vec<Arc<UpstreamView>>,
     /// The last answer that was not good enough, for when nothing better comes. It counts as ended.
@@ -86,6 +90,7 @@ impl Request {
             is_replanned: false,
             in_flight: None,
             ended: Vec::new(),
+            fallbacks: Vec::new(),
             refused: Vec::new(),
             held: None,
             pauses: 0,
@@ -105,7 +110,14 @@ impl Request {
                 self.is_last_resort = plan.last_resort;
                 self.next(now)
             }
-            Err(error) => Action::Fail(RequestError::NoPlan(error)),
+            Err(error) => {
+                let may_change = fallback::is_unavailable(&error);
+                self.error = RequestError::NoPlan(error);
+                match may_change {
+                    true => self.end_without_answer(),
+                    false => self.last_answer(),
+                }
+            }
         }
     }
 
@@ -235,7 +247,7 @@ impl Request {
 
     /// Attempts that another plan may have; at least 1.
     pub fn attempts_left(&self) -> u32 {
-        let max = self.terms.policy.attempts_max;
+        let max = self.attempts_max();
         max.saturating_sub(self.attempts()).max(1)
     }
 
@@ -297,7 +309,9 @@ impl Request {
         detail: Option<String>,
     ) -> Action {
         let verdict = outcome.verdict(&self.terms.policy.retry_on);
-        if verdict.next != Next::GoOn {
+        let cause = outcome.finding().and_then(FallbackCause::of);
+        let cause = cause.filter(|cause| self.may_fall_back(*cause));
+        if verdict.next != Next::GoOn && cause.is_none() {
             if let Some(attempt) = &mut self.in_flight {
                 attempt.status = Some(outcome);
             }
@@ -309,7 +323,10 @@ impl Request {
         if outcome.finding().is_some_and(Finding::may_be_given) {
             self.held = Some(attempt);
         }
-        self.go_on(now, verdict.costs_retry)
+        match cause {
+            Some(cause) => self.change_model(cause, verdict.costs_retry),
+            None => self.go_on(now, verdict.costs_retry),
+        }
     }
 
     fn first_byte_came(&mut self, now: Instant) {
@@ -336,7 +353,7 @@ impl Request {
         self.end(now, outcome, Some(detail));
         self.error = RequestError::Failed(outcome);
         match verdict.next {
-            Next::Answer | Next::Stop => self.end_without_answer(),
+            Next::Answer | Next::Stop => self.last_answer(),
             // The peer's state is newer than the plan: plan again, once.
             Next::GoOn if has_load && !self.is_replanned => {
                 self.is_replanned = true;
@@ -347,14 +364,26 @@ impl Request {
     }
 
     fn go_on(&mut self, now: Instant, costs_retry: bool) -> Action {
-        let is_over_budget = costs_retry
-            && !self.plan.is_empty()
-            && !self.guard.take_retry(self.terms.is_client_retrying);
-        if is_over_budget {
-            self.error = RequestError::RetriesSpent;
-            return self.end_without_answer();
+        let has_more = !self.plan.is_empty() || self.may_fall_back(FallbackCause::Unavailable);
+        if costs_retry && has_more && !self.take_retry() {
+            return self.last_answer();
         }
         self.next(now)
+    }
+
+    fn change_model(&mut self, cause: FallbackCause, costs_retry: bool) -> Action {
+        if costs_retry && !self.take_retry() {
+            return self.last_answer();
+        }
+        self.fall_back(cause).unwrap_or_else(|| self.last_answer())
+    }
+
+    fn take_retry(&mut self) -> bool {
+        let is_taken = self.guard.take_retry(self.terms.is_client_retrying);
+        if !is_taken {
+            self.error = RequestError::RetriesSpent;
+        }
+        is_taken
     }
 
     fn end(&mut self, now: Instant, outcome: Outcome, detail: Option<String>) {

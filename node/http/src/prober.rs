@@ -24,6 +24,8 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::upstream::HEALTH_PATH;
+
 /// The longest list of models that is read.
 const LIST_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
@@ -79,6 +81,8 @@ struct Probed {
     models: Option<Vec<ModelName>>,
     /// What failed, for the operator.
     detail: Option<String>,
+    /// The path that was asked for last.
+    path: &'static str,
 }
 
 async fn probe<C: ProbeLocal>(
@@ -97,6 +101,7 @@ async fn probe<C: ProbeLocal>(
     let probing = async {
         match order.probe {
             Probe::Models | Probe::Off => prober.list_models().await,
+            Probe::Health => prober.health().await,
             Probe::Chat => prober.chat().await,
         }
     };
@@ -111,12 +116,13 @@ async fn probe<C: ProbeLocal>(
         },
         models: None,
         detail: Some(failure.detail),
+        path: match order.probe {
+            Probe::Models | Probe::Off => MODELS_PATH,
+            Probe::Health => HEALTH_PATH,
+            Probe::Chat => CHAT_PATH,
+        },
     });
-    let path = match order.probe {
-        Probe::Models | Probe::Off => MODELS_PATH,
-        Probe::Chat => CHAT_PATH,
-    };
-    let url = client.shown_url(&order.upstream, &PathAndQuery::from_static(path));
+    let url = client.shown_url(&order.upstream, &PathAndQuery::from_static(probed.path));
     let url = url.unwrap_or_default();
     failures.report(&order.upstream, &url, &probed);
     let detail = probed
@@ -145,10 +151,25 @@ struct UpstreamProber<'a, C> {
 }
 
 impl<C: ProbeLocal> UpstreamProber<'_, C> {
+    /// An engine that has died lists its models all the same: its own page says so. A proxy in front of it, and engines of
+    /// earlier versions, may have no such page.
+    async fn health(&self) -> Result<Probed, CallFailure> {
+        let answer = self.call(Method::GET, HEALTH_PATH, None, Bytes::new());
+        let answer = answer.await?;
+        let (status, probed) = (answer.status.as_u16(), answered(&answer, HEALTH_PATH));
+        let has_page = !matches!(status, 401 | 403 | 404 | 405 | 501);
+        if has_page && probed.detail.is_some() {
+            return Ok(probed);
+        }
+        // Read to its end, so that its connection is used again.
+        read_models(answer).await?;
+        self.list_models().await
+    }
+
     async fn list_models(&self) -> Result<Probed, CallFailure> {
         let answer = self.call(Method::GET, MODELS_PATH, None, Bytes::new());
         let answer = answer.await?;
-        let mut probed = answered(&answer);
+        let mut probed = answered(&answer, MODELS_PATH);
         if answer.status.is_success() {
             probed.models = Some(read_models(answer).await?);
         }
@@ -182,7 +203,7 @@ impl<C: ProbeLocal> UpstreamProber<'_, C> {
         // Some providers have the model in the path.
         let model = ModelName::new(&model).ok();
         let answer = self.call(Method::POST, CHAT_PATH, model, body).await?;
-        Ok(answered(&answer))
+        Ok(answered(&answer, CHAT_PATH))
     }
 
     async fn call(
@@ -222,7 +243,7 @@ impl<C: ProbeLocal> UpstreamProber<'_, C> {
 }
 
 /// What an answer's head shows.
-fn answered(answer: &Answer) -> Probed {
+fn answered(answer: &Answer, path: &'static str) -> Probed {
     let status = answer.status;
     let detail = (!status.is_success()).then(|| match redirected_to(answer) {
         Some(url) => format!("status {status}, to {url}; base_url must name the final address"),
@@ -232,6 +253,7 @@ fn answered(answer: &Answer) -> Probed {
         outcome: Outcome::status(status.as_u16()),
         models: None,
         detail,
+        path,
     }
 }
 

@@ -122,8 +122,9 @@ async fn exchange(
     counted: InFlightGuard,
 ) -> Result<Answer, CallFailure> {
     let head = encode_head(call)?;
-    let [before, option, after] = call.body.pieces();
-    let mut stream = open(link, &mut [head.into(), before, option, after]).await?;
+    let [first, second, third, fourth, fifth] = call.body.pieces();
+    let pieces = &mut [head.into(), first, second, third, fourth, fifth];
+    let mut stream = open(link, pieces).await?;
     let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
         .await
         .map_err(|error| no_head(&link.peer, &error))?;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grapevine_core::ids::{NodeName, UpstreamName};
+use grapevine_core::request::FallbackStep;
 use grapevine_core::residency::ClientOrigin;
 use grapevine_core::route::{Choice, Cost};
 use serde_json::{Value, json};
@@ -113,6 +114,8 @@ impl RequestRecord {
             "method": self.method.as_str(),
             "path": self.path.as_str(),
             "model": self.model.as_ref().map(|model| model.as_str()),
+            "fallbacks": self.fallbacks.iter().map(fallback_to_json).collect::<Vec<_>>(),
+            "dialect": self.dialect.as_ref().map(Excerpt::as_str),
             "stream": self.stream,
             "status": self.status,
             "node": served.map(|served| served.node.as_str()),
@@ -136,12 +139,17 @@ impl RequestRecord {
     }
 }
 
+fn fallback_to_json(step: &FallbackStep) -> Value {
+    json!({"model": step.model.as_str(), "cause": step.cause.as_str()})
+}
+
 impl AttemptRecord {
     fn to_json(&self) -> Value {
         json!({
             "node": self.node.as_str(),
             "region": self.region.as_str(),
             "upstream": self.upstream.as_str(),
+            "model": self.model.as_ref().map(|model| model.as_str()),
             "outcome": self.outcome,
             "status": self.status,
             "began_ms": milliseconds(self.began),
@@ -212,6 +220,7 @@ pub(super) mod tests {
                 node: NodeName::new("sgp").expect("a valid name"),
                 region: RegionName::new("sgp").expect("a valid name"),
                 upstream: UpstreamName::new("primary").expect("a valid name"),
+                model: None,
                 outcome: "answered",
                 status: Some(200),
                 began: Duration::ZERO,

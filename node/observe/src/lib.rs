@@ -4,6 +4,7 @@
 //! request), [`spans`] (its spans), [`otlp`] (their export).
 
 mod bodies;
+pub mod credentials;
 pub mod dns;
 pub mod excerpt;
 pub mod gen_ai;

@@ -12,6 +12,9 @@ use grapevine_config::{LogConfig, LogFormat};
 /// the node counts those itself. A level that names such a crate overrides it.
 const LOUD_CRATES: [&str; 2] = ["chitchat", "hickory_proto"];
 
+/// It writes the ids of keys of AWS, and all that it signs, where everything is logged. No level overrides it.
+const INDISCREET_CRATE: &str = "aws_sigv4";
+
 /// Filters of version 0.1 name modules of one crate, `grapevine_node`, that are now crates.
 const FORMER: &str = "grapevine_node";
 
@@ -105,7 +108,7 @@ fn filter(level: &str) -> Result<EnvFilter, ParseError> {
             filter = filter.add_directive(format!("{name}=error").parse()?);
         }
     }
-    Ok(filter)
+    Ok(filter.add_directive(format!("{INDISCREET_CRATE}=info").parse()?))
 }
 
 /// The filter with the current names of modules. A bare `grapevine_node` becomes the common prefix of all crates

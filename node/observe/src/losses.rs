@@ -1,4 +1,5 @@
-//! What a scrape reads in addition to the view: what was dropped, and the peers whose gossip is ignored.
+//! What a scrape reads in addition to the view: what was dropped, the peers whose gossip is ignored, and the
+//! credentials that are renewed.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
 
+use super::credentials::CredentialReport;
 use super::labels::{KindLabels, PeerLabels};
 
 /// What a scrape reads in addition to the view.
@@ -19,6 +21,8 @@ pub struct Losses {
     pub counts: Vec<(&'static str, u64)>,
     /// Peers whose gossip is ignored, and for how much longer.
     pub quarantined: Vec<(NodeName, Duration)>,
+    /// The issued credentials of own upstreams.
+    pub credentials: Vec<CredentialReport>,
 }
 
 /// The metrics that are set from it.

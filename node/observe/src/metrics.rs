@@ -8,32 +8,36 @@
 //! [`super::usage`], which bounds them. `deploy/prometheus/METRICS.md` lists all; a test keeps the two in
 //! step.
 
+mod states;
 mod status_class;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
 
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
 use grapevine_base::listener::metrics::ConnectionMetrics;
-use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
+use grapevine_core::request::FallbackCause;
+use grapevine_core::view::View;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::bodies::BodyMemory;
+use super::credentials::CredentialMetrics;
 use super::dns::DnsQueries;
 use super::labels::{
-    AttemptLabels, BuildLabels, KindLabels, ModelLabels, PathLabels, PeerLabels, StatusLabels,
-    UpstreamLabels,
+    AttemptLabels, BuildLabels, CauseLabels, KindLabels, ModelLabels, PathLabels, PeerLabels,
+    StatusLabels, UpstreamLabels,
 };
 use super::losses::{LossMetrics, Losses};
 use super::notices;
 use super::recent::RecentFamily;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
-use super::usage::{MODELS_MAX, Usage};
+use super::usage::Usage;
 use status_class::{STATUS_CLASSES, status_class};
 
 /// The error code of a refusal by residency, as in records.
@@ -54,6 +58,7 @@ struct Inner {
     overhead: Histogram,
     transitions: Family<KindLabels, Counter>,
     residency: Family<KindLabels, Counter>,
+    fallbacks: Family<CauseLabels, Counter>,
     upstream_usable: Family<UpstreamLabels, Gauge>,
     upstream_in_flight: Family<UpstreamLabels, Gauge>,
     upstream_first_byte: Family<UpstreamLabels, FloatGauge>,
@@ -64,6 +69,7 @@ struct Inner {
     peer_residency_differs: Family<PeerLabels, Gauge>,
     model_upstreams: Family<ModelLabels, Gauge>,
     losses: LossMetrics,
+    credentials: CredentialMetrics,
     usage: Usage,
     bodies: BodyMemory,
     dns: DnsQueries,
@@ -101,6 +107,9 @@ impl Metrics {
         }
         for kind in RESIDENCY_KINDS {
             drop(self.0.residency.get_or_create(&KindLabels { kind }));
+        }
+        for cause in FallbackCause::ALL.map(FallbackCause::as_str) {
+            drop(self.0.fallbacks.get_or_create(&CauseLabels { cause }));
         }
         for kind in notices::KINDS {
             drop(self.0.transitions.get_or_create(&KindLabels { kind }));
@@ -151,6 +160,13 @@ impl Metrics {
             let kind = if is_refused { "refused" } else { "fenced" };
             metrics.residency.get_or_create(&KindLabels { kind }).inc();
         }
+        if let (Some(step), Some(_)) = (record.fallbacks.last(), &record.served) {
+            let cause = step.cause.as_str();
+            metrics
+                .fallbacks
+                .get_or_create(&CauseLabels { cause })
+                .inc();
+        }
         metrics.connections.request_ended(record.error);
         metrics.usage.request(record, view);
     }
@@ -185,6 +201,9 @@ impl Metrics {
     pub fn scrape(&self, view: &View, losses: &Losses, form: Form) -> String {
         self.read(view);
         self.0.losses.read(losses);
+        self.0
+            .credentials
+            .read(&losses.credentials, SystemTime::now());
         self.0.families.text(form)
     }
 
@@ -212,64 +231,6 @@ impl Metrics {
 }
 
 impl Inner {
-    /// How many upstreams may be used for each model that is listed by name.
-    fn read_models(&self, view: &View) {
-        self.model_upstreams.clear();
-        for (model, routes) in view.models.iter().take(MODELS_MAX) {
-            let usable: usize = routes.tiers.iter().map(|tier| tier.usable.len()).sum();
-            let gen_ai_request_model = model.to_string();
-            let labels = ModelLabels {
-                gen_ai_request_model,
-            };
-            let usable = i64::try_from(usable).unwrap_or(i64::MAX);
-            self.model_upstreams.get_or_create(&labels).set(usable);
-        }
-    }
-
-    fn read_upstreams(&self, node: &NodeView) {
-        for status in &node.upstreams {
-            let labels = UpstreamLabels {
-                node: node.name.to_string(),
-                upstream: status.fact.name.to_string(),
-            };
-            let usable = is_usable(node, status);
-            self.upstream_usable
-                .get_or_create(&labels)
-                .set(i64::from(usable));
-            self.upstream_in_flight
-                .get_or_create(&labels)
-                .set(i64::from(status.in_flight));
-            let expected = [
-                (&self.upstream_first_byte, status.fact.ttft),
-                (&self.upstream_answer, status.fact.further.all.whole),
-            ];
-            for (gauge, time) in expected {
-                if let Some(time) = time {
-                    gauge.get_or_create(&labels).set(time.as_secs_f64());
-                }
-            }
-        }
-    }
-
-    fn read_peer(&self, node: &NodeView) {
-        let labels = PeerLabels {
-            peer: node.name.to_string(),
-        };
-        self.peer_live
-            .get_or_create(&labels)
-            .set(i64::from(node.live));
-        let reachable = node.reach == Reach::Open;
-        self.peer_reachable
-            .get_or_create(&labels)
-            .set(i64::from(reachable));
-        self.peer_residency_differs
-            .get_or_create(&labels)
-            .set(i64::from(node.rules_differ_since.is_some()));
-        if let Some(rtt) = node.rtt {
-            self.peer_rtt.get_or_create(&labels).set(rtt.as_secs_f64());
-        }
-    }
-
     fn register(families: &mut Families) -> Self {
         // 1 ms to 65 s: from a mock on loopback to a reasoning model.
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 17));
@@ -283,6 +244,7 @@ impl Inner {
             overhead: seconds(),
             transitions: Family::default(),
             residency: Family::default(),
+            fallbacks: Family::default(),
             upstream_usable: Family::default(),
             upstream_in_flight: Family::default(),
             upstream_first_byte: Family::default(),
@@ -293,6 +255,7 @@ impl Inner {
             peer_residency_differs: Family::default(),
             model_upstreams: Family::default(),
             losses: LossMetrics::register(families),
+            credentials: CredentialMetrics::register(families),
             usage: Usage::register(families),
             bodies: BodyMemory::register(families),
             dns: DnsQueries::default(),
@@ -337,59 +300,12 @@ impl Inner {
             "Requests that residency rules concerned: kept within their fence, refused, or refused to a peer",
             self.residency.clone(),
         );
-    }
-
-    fn register_states(&self, families: &mut Families) {
         families.register(
-            "upstream_usable",
-            "Whether an upstream may be used as this node sees it: 1 or 0",
-            self.upstream_usable.clone(),
-        );
-        families.register(
-            "model_upstreams_usable",
-            "Upstreams of the mesh that may be used for a model, as this node sees them",
-            self.model_upstreams.clone(),
-        );
-        families.register(
-            "upstream_in_flight",
-            "Requests in flight at an upstream, as far as this node knows",
-            self.upstream_in_flight.clone(),
-        );
-        families.register_seconds(
-            "upstream_first_byte_expected",
-            "Expected time to the first byte of a stream at an upstream, seen from its own node",
-            self.upstream_first_byte.clone(),
-        );
-        families.register_seconds(
-            "upstream_answer_expected",
-            "Expected time to an answer that is not streamed at an upstream, seen from its own node",
-            self.upstream_answer.clone(),
-        );
-        families.register(
-            "peer_live",
-            "Whether membership considers a peer alive: 1 or 0",
-            self.peer_live.clone(),
-        );
-        families.register(
-            "peer_reachable",
-            "Whether work can be sent to a peer: 1 or 0",
-            self.peer_reachable.clone(),
-        );
-        families.register_seconds(
-            "peer_rtt",
-            "Round trip to a peer over the mesh port",
-            self.peer_rtt.clone(),
-        );
-        families.register(
-            "peer_residency_differs",
-            "Whether a peer applies other residency rules than this node: 1 or 0",
-            self.peer_residency_differs.clone(),
+            "fallbacks",
+            "Requests that another model answered than the one asked for, by cause",
+            self.fallbacks.clone(),
         );
     }
-}
-
-fn is_usable(node: &NodeView, status: &UpstreamStatus) -> bool {
-    status.fact.standing.is_ready() && node.reach == Reach::Open
 }
 
 /// The labels of `grapevine_residency_total`.

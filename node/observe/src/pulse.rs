@@ -204,6 +204,8 @@ mod tests {
             method: Method::POST,
             path: Excerpt::of("/v1/chat/completions"),
             model: None,
+            fallbacks: Vec::new(),
+            dialect: None,
             stream: false,
             status,
             served: (status < 500).then_some(served),

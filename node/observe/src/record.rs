@@ -19,7 +19,7 @@ use grapevine_core::engine::Event;
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::outcome::Outcome;
-use grapevine_core::request::{EndedAttempt, RequestReport};
+use grapevine_core::request::{EndedAttempt, FallbackStep, RequestReport};
 use grapevine_core::residency::ClientOrigin;
 use grapevine_core::route::{Choice, Cost};
 use http::Method;
@@ -50,6 +50,10 @@ pub struct RequestRecord {
     pub path: Excerpt,
     /// The model asked for, where there was one.
     pub model: Option<ModelName>,
+    /// The models that stood in for it, in order; the last of them answered.
+    pub fallbacks: Vec<FallbackStep>,
+    /// The client's dialect and the upstream's, where the answer was translated, such as `messages>chat`.
+    pub dialect: Option<Excerpt>,
     /// Whether the client asked for a stream.
     pub stream: bool,
     /// The status that the client got; 499 when it went away before.
@@ -133,6 +137,8 @@ pub struct AttemptRecord {
     pub region: RegionName,
     /// The upstream.
     pub upstream: UpstreamName,
+    /// The model that it was asked for, where there was one.
+    pub model: Option<ModelName>,
     /// How it ended: [`grapevine_core::outcome::Outcome::as_str`].
     pub outcome: &'static str,
     /// The upstream's status; `None` where none came.
@@ -156,6 +162,7 @@ impl From<EndedAttempt> for AttemptRecord {
             node: upstream.node.clone(),
             region: upstream.region.clone(),
             upstream: upstream.name.clone(),
+            model: attempt.model,
             outcome: attempt.outcome.as_str(),
             status: match attempt.outcome {
                 Outcome::Status { status, .. } => Some(status),

@@ -20,6 +20,8 @@ pub fn log(record: &RequestRecord) {
         method = %record.method,
         path = %record.path,
         model = record.model.as_ref().map(|model| model.as_str()),
+        dialect = record.dialect.as_ref().map(Excerpt::as_str),
+        fallback = record.fallback(),
         key = record.key.as_deref(),
         status = record.status,
         node.name = served.map(|served| served.node.as_str()),

@@ -98,11 +98,21 @@ fn entry(record: &RequestRecord, trace: &Trace) -> Span {
     let error = record
         .error
         .or((record.status >= 500).then_some("server_error"));
+    // What answered is known where another model did: the answer itself is not read for its name.
+    let answered = record
+        .served_model()
+        .filter(|_| !record.fallbacks.is_empty() && served.is_some());
     let drawn = Drawn::new(trace, SpanKind::Server, (record.time, record.total))
         .text("http.request.method", record.method.as_str())
         .text("url.path", path)
         .number("http.response.status_code", Some(record.status.into()))
         .gen_ai(path, record.model.as_ref())
+        .some("gen_ai.response.model", answered.map(ModelName::as_str))
+        .some(
+            "grapevine.dialect",
+            record.dialect.as_ref().map(Excerpt::as_str),
+        )
+        .some("grapevine.fallback", record.fallback().as_deref())
         .number("gen_ai.usage.input_tokens", record.tokens.input)
         .number("gen_ai.usage.output_tokens", record.tokens.output)
         .text("grapevine.request.id", &record.id)
@@ -144,7 +154,7 @@ fn of_attempt(
         SpanKind::Client,
         (record.time + attempt.began, attempt.took),
     )
-    .gen_ai(path, record.model.as_ref())
+    .gen_ai(path, attempt.model.as_ref())
     .number("gen_ai.usage.input_tokens", tokens.and_then(|it| it.input))
     .number(
         "gen_ai.usage.output_tokens",
@@ -155,7 +165,7 @@ fn of_attempt(
     .text("grapevine.reason", attempt.reason)
     .number("http.response.status_code", attempt.status.map(u64::from))
     .outcome(attempt.outcome, attempt.detail.as_ref())
-    .named(call_name(path, record.model.as_ref()))
+    .named(call_name(path, attempt.model.as_ref()))
 }
 
 /// As in the conventions for generative AI: the operation and the model.

@@ -141,11 +141,7 @@ impl Usage {
     pub(super) fn request(&self, record: &RequestRecord, view: &View) {
         let Some(model) = &record.model else { return };
         let path = record.path.as_str();
-        let call = Call {
-            operation: gen_ai::operation(path),
-            provider: gen_ai::provider(path),
-            model: self.label(model, view),
-        };
+        let call = self.call(path, model, view);
         let error = record.error.or(status_error(record.status));
         let total = record.total.as_secs_f64();
         observe_end(&self.requests, call, error, total);
@@ -158,8 +154,13 @@ impl Usage {
         }
         for attempt in &record.attempts {
             let took = attempt.took.as_secs_f64();
-            observe_end(&self.calls, call, attempt_error(attempt), took);
+            let called = attempt.model.as_ref();
+            let called = called.map_or(call, |model| self.call(path, model, view));
+            observe_end(&self.calls, called, attempt_error(attempt), took);
         }
+        // Who pays for tokens, pays for those of the model that counted them.
+        let served = record.served_model();
+        let call = served.map_or(call, |model| self.call(path, model, view));
         let tokens = [
             ("input", record.tokens.input),
             ("output", record.tokens.output),
@@ -176,6 +177,14 @@ impl Usage {
                 let observe = |known: &Histogram| known.observe(count as f64);
                 self.tokens.count(is_its, labels, observe);
             }
+        }
+    }
+
+    fn call<'a>(&self, path: &str, model: &'a ModelName, view: &View) -> Call<'a> {
+        Call {
+            operation: gen_ai::operation(path),
+            provider: gen_ai::provider(path),
+            model: self.label(model, view),
         }
     }
 

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use grapevine_base::bodies::BodyBudget;
+use grapevine_core::ids::UpstreamName;
 use grapevine_http::ingress::Workers;
+use grapevine_http::upstream::{CredentialState, UpstreamTargets};
 use grapevine_mesh::gossip::{Counters, Quarantined, Rejection};
+use grapevine_observe::credentials::CredentialReport;
 use grapevine_observe::losses::Losses;
 use grapevine_observe::otlp::Tracer;
 use grapevine_observe::record::Recorder;
@@ -17,6 +20,7 @@ pub(super) fn losses(
     gossip: Option<(Arc<Counters>, Arc<Quarantined>)>,
     workers: Option<&Workers>,
     tracer: Option<Tracer>,
+    targets: UpstreamTargets,
 ) -> Arc<dyn Fn() -> Losses + Send + Sync> {
     let unintroduced = workers.map_or_else(Arc::default, Workers::without_proxy_header);
     Arc::new(move || {
@@ -45,8 +49,22 @@ pub(super) fn losses(
         Losses {
             counts: losses,
             quarantined,
+            credentials: targets.credentials().into_iter().map(credential).collect(),
         }
     })
+}
+
+/// What an operator sees of a credential.
+fn credential((upstream, state): (UpstreamName, CredentialState)) -> CredentialReport {
+    let failure = state.last_failure;
+    CredentialReport {
+        upstream,
+        kind: state.kind,
+        expires_at: state.expires_at,
+        renewed_at: state.renewed_at,
+        last_failure: failure.map(|(at, failure)| (at, failure.as_str())),
+        renewals: state.renewals,
+    }
 }
 
 /// The label of a refusal in `grapevine_lost_total`.

@@ -93,8 +93,9 @@ impl App {
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| mesh.gossip.refused());
         let (bodies, tracer) = (ground.bodies.clone(), ground.tracer.clone());
+        let targets = ground.targets.clone();
         let admin = Admin {
-            losses: losses(recorder, bodies, gossip, workers.as_ref(), tracer),
+            losses: losses(recorder, bodies, gossip, workers.as_ref(), tracer, targets),
             tasks: operator,
             pulse,
             ..ground.admin(&config, &ingress, history, &shown_config, &drain)

@@ -11,11 +11,11 @@ use grapevine_core::connection::Patience;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Public, ServicesFact};
 use grapevine_core::geo_point::GeoPoint;
-use grapevine_core::ids::{Generation, UpstreamName};
+use grapevine_core::ids::{Generation, ModelName, UpstreamName};
 use grapevine_core::request::FailoverPolicy;
 use grapevine_core::work;
 use grapevine_http::dns;
-use grapevine_http::ingress::{self, ClientKey, Cors, Keys, ListenSettings, TlsHandle};
+use grapevine_http::ingress::{self, ClientKey, Cors, Keys, ListenSettings, ModelNotes, TlsHandle};
 use grapevine_http::prober;
 use grapevine_http::upstream;
 use grapevine_observe::metrics::Metrics;
@@ -148,6 +148,7 @@ fn upstream_settings(upstream: &UpstreamConfig) -> upstream::UpstreamSettings {
         auth: upstream.auth.clone(),
         headers: upstream.headers.clone(),
         renames,
+        lossy: upstream.lossy.clone(),
         timeouts: upstream.timeout,
     }
 }
@@ -281,6 +282,8 @@ pub(super) fn ingress_settings(config: &Config) -> ingress::IngressSettings {
             attempts_max: config.routing.attempts_max,
             retry_on: config.routing.retry_on.clone(),
         }),
+        fallbacks: Arc::new(config.routing.fallback_models.clone()),
+        model_notes: Arc::new(model_notes(config)),
         deadline: config.routing.deadline,
         asks_usage: config.usage.ask,
         keys: Keys::new(keys),
@@ -293,6 +296,27 @@ pub(super) fn ingress_settings(config: &Config) -> ingress::IngressSettings {
         passed: passed(config),
         sampler: sampler(config),
     }
+}
+
+/// What is written about models. Where several upstreams have one, the shortest context holds for all of them, and the first
+/// price.
+fn model_notes(config: &Config) -> BTreeMap<ModelName, ModelNotes> {
+    let mut notes = BTreeMap::<ModelName, ModelNotes>::new();
+    let models = config.upstreams.iter().map(|upstream| &upstream.models);
+    let listed = models.filter_map(|models| match models {
+        UpstreamModels::Discovered => None,
+        UpstreamModels::Listed(models) => Some(models),
+    });
+    for model in listed.flatten() {
+        if model.context_length.is_none() && model.price.is_none() {
+            continue;
+        }
+        let note = notes.entry(model.name.clone()).or_default();
+        let lengths = [note.context_length, model.context_length];
+        note.context_length = lengths.into_iter().flatten().min();
+        note.price = note.price.or(model.price);
+    }
+    notes
 }
 
 /// How long to wait for connections.

@@ -73,7 +73,7 @@ pub fn request(task: &NewTask, method: Method, path: PathAndQuery, body: Bytes) 
             client: task.submitter.client(),
             key: task.submitter.key.clone(),
             mark: 0,
-            lossy: false,
+            lossy: None,
         },
         allow_regions: task.regions.iter().map(|region| region.0.clone()).collect(),
         allow_models: models.map(|models| Arc::new(models.iter().map(|it| it.0.clone()).collect())),

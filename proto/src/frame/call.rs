@@ -50,8 +50,8 @@ pub struct RequestHead<'a> {
     pub key: Option<&'a str>,
     /// Tells the client from others, and says nothing else of it; zero where that is not known.
     pub mark: u64,
-    /// Whether the client accepts what a translation of the request loses.
-    pub lossy: bool,
+    /// Whether the client accepts what a translation of the request loses; `None` where it does not say.
+    pub lossy: Option<bool>,
 }
 
 impl RequestHead<'_> {
@@ -240,7 +240,7 @@ impl<'a> RequestHead<'a> {
             client: client.origin,
             key: client.key,
             mark: client.mark,
-            lossy: client.is_lossy,
+            lossy: client.lossy,
         })
     }
 }

@@ -13,8 +13,10 @@ pub(super) type Headers<'a> = Vec<(&'a str, &'a [u8])>;
 const CLIENT_AREA: &str = "x-grapevine-client-area";
 const CLIENT_KEY: &str = "x-grapevine-client-key";
 const CLIENT_MARK: &str = "x-grapevine-client-mark";
-/// Nodes of earlier versions send none, and refuse the loss.
+/// Absent where the client does not say; nodes of earlier versions send no refusal.
 const CLIENT_LOSSY: &str = "x-grapevine-client-lossy";
+const ALLOW: &str = "allow";
+const REFUSE: &str = "refuse";
 
 pub(super) fn area_text(client: ClientOrigin) -> Option<String> {
     match client {
@@ -30,11 +32,11 @@ pub(super) fn with_own<'b>(
     area: Option<&'b str>,
     key: Option<&'b str>,
     mark: Option<&'b str>,
-    is_lossy: bool,
+    lossy: Option<bool>,
 ) -> Headers<'b> {
     let mut headers = headers;
     headers.retain(|(name, _)| !is_own(name));
-    let lossy = is_lossy.then_some("allow");
+    let lossy = lossy.map(|allows| if allows { ALLOW } else { REFUSE });
     let own = [
         (CLIENT_AREA, area),
         (CLIENT_KEY, key),
@@ -59,7 +61,7 @@ pub(super) struct ClientFields<'a> {
     pub(super) key: Option<&'a str>,
     /// Zero where an earlier version sent none.
     pub(super) mark: u64,
-    pub(super) is_lossy: bool,
+    pub(super) lossy: Option<bool>,
 }
 
 /// A mark as it is sent.
@@ -85,13 +87,17 @@ pub(super) fn without_own(
         let area = country.or_else(|_| area.parse::<Continent>().map(ClientOrigin::Continent));
         area.map_err(|_| DecodeError::OutOfRange { field: CLIENT_AREA })
     })?;
-    let is_lossy = field(CLIENT_LOSSY)? == Some("allow");
+    let lossy = match field(CLIENT_LOSSY)? {
+        Some(ALLOW) => Some(true),
+        Some(REFUSE) => Some(false),
+        _ => None,
+    };
     headers.retain(|(name, _)| !is_own(name));
     let client = ClientFields {
         origin,
         key,
         mark,
-        is_lossy,
+        lossy,
     };
     Ok((headers, client))
 }

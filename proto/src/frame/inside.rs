@@ -51,7 +51,7 @@ impl<'a> InsideHead<'a> {
             client: ClientOrigin::Unknown,
             key: None,
             mark: 0,
-            lossy: false,
+            lossy: None,
         };
         head.encode()
     }

@@ -28,7 +28,7 @@ fn request() -> RequestHead<'static> {
         client: ClientOrigin::Unknown,
         key: None,
         mark: 0,
-        lossy: false,
+        lossy: None,
     }
 }
 
@@ -174,7 +174,7 @@ fn client_of_a_request_survives_the_hop_and_leaves_no_header() {
             client,
             key: Some("app"),
             mark: 0,
-            lossy: false,
+            lossy: None,
             ..request()
         };
         let frame = sent.clone().encode().expect("a frame");
@@ -377,7 +377,7 @@ proptest! {
             traceparent: traceparent.as_deref(),
             client: ClientOrigin::Unknown,
             key: None,
-            mark: 0, lossy: false,
+            mark: 0, lossy: None,
         };
         let frame = head.clone().encode().expect("within the limits");
         prop_assert_eq!(RequestHead::decode(payload(&frame)), Ok(head));

@@ -71,7 +71,7 @@ impl World {
         let regions = request.permitted.regions().unwrap_or_default();
         let ignores = self.sabotage.ignores_residency();
         let head = RequestHead {
-            lossy: false,
+            lossy: None,
             request_id: &name,
             upstream: attempt.choice.candidate.upstream.name.clone(),
             model: Some(request.model.clone()),

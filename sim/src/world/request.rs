@@ -10,7 +10,7 @@ use grapevine_core::latency::STALL_MIN;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Finding, Outcome};
 use grapevine_core::request::{
-    Action, AttemptEvent, AttemptId, Request, RequestPriority, RequestTerms,
+    Action, AttemptEvent, AttemptId, FallbackModels, Request, RequestPriority, RequestTerms,
 };
 use grapevine_core::residency::{ClientOrigin, Permitted, ResidencyQuestion};
 use grapevine_core::route::{Choice, RouteReason};
@@ -147,6 +147,7 @@ impl World {
             is_client_retrying: false,
             scope: PathScope::Inference,
             model: Some(client.model.clone()),
+            fallbacks: FallbackModels::default(),
             is_stream: client.asks.is_stream,
             shape,
             arrived_at: now,
@@ -191,6 +192,10 @@ impl World {
                         client.planned_at = now;
                     }
                     self.stepped(id, |request, now| Some(request.replan(now, planned)))
+                }
+                // No scenario has models that stand in for others.
+                Action::PlanFor { .. } => {
+                    self.stepped(id, |request, now| Some(request.start_fallback(now, None)))
                 }
                 Action::Try {
                     attempt,

@@ -49,7 +49,7 @@ const FORBIDDEN: [(&str, &str); 13] = [
 
 fn chat_head<'a>(request_id: &'a str, upstream: &str, model: &str, body: usize) -> RequestHead<'a> {
     RequestHead {
-        lossy: false,
+        lossy: None,
         request_id,
         upstream: must("a name", UpstreamName::new(upstream)),
         model: Some(must("a model", ModelName::new(model))),

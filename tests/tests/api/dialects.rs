@@ -159,6 +159,59 @@ async fn what_cannot_be_said_is_refused_by_name_unless_the_client_goes_without()
     assert!(lost.contains("system[0].cache_control"), "{lost}");
 }
 
+/// What Codex asks for: a function of its own, and a search that its provider runs.
+fn codex() -> Value {
+    let function = json!({"type": "function", "name": "shell", "strict": false,
+        "parameters": {"type": "object", "properties": {"command": {"type": "string"}}}});
+    json!({"model": MODEL, "input": "hello", "store": false,
+        "tools": [function, {"type": "web_search", "external_web_access": true}]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operator_permits_the_loss_of_a_tool_that_no_upstream_has() {
+    let mock = Mock::start("chat", &[MODEL]).await;
+    let rows = [
+        (json!({}), json!("refuse"), 400),
+        (json!({"lossy": ["top_k"]}), json!("allow"), 400),
+        (json!({"lossy": ["tools.web_search"]}), json!("refuse"), 200),
+        (json!({"lossy": "allow"}), json!("refuse"), 200),
+        (json!({}), json!(["tools.web_search"]), 200),
+    ];
+    for (own, of_all, status) in rows {
+        let shown = format!("{own} under {of_all}");
+        let mut upstream = json!({"dialects": ["chat"]});
+        grapevine_tests::mesh::merge(&mut upstream, own);
+        let builder = Mesh::builder()
+            .node("entry", |node| node)
+            .node("owner", |node| {
+                node.config("routing.lossy", of_all)
+                    .upstream_with(&mock, upstream)
+            });
+        let mesh = builder.start().await;
+        let answer = ask(&mesh["entry"], "/v1/responses", &codex()).await;
+        assert_eq!(answer.status, status, "{shown}: {}", answer.text());
+        if status == 200 {
+            assert_eq!(answer.header("x-grapevine-lost"), "tools[1]", "{shown}");
+        } else {
+            assert_eq!(
+                answer.json()["error"]["code"],
+                "not_translatable",
+                "{shown}"
+            );
+        }
+        // A client that refuses is refused, and one that allows is allowed.
+        for (word, status) in [("refuse", 400), ("allow", 200)] {
+            let url = format!("{}/v1/responses", root(&mesh["entry"]));
+            let request = http()
+                .post(&url)
+                .json(&codex())
+                .header("x-grapevine-lossy", word);
+            let answer = whole(request).await.expect("an answer");
+            assert_eq!(answer.status, status, "{shown}, {word}: {}", answer.text());
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn stream_that_its_upstream_cut_is_given_no_end() {
     let cut = ScriptedRule {

@@ -99,6 +99,9 @@ impl Checker<'_> {
         provider: &ProviderConfig,
     ) -> (ProbeConfig, HealthPolicy) {
         let (mut probe, policy) = (ProbeConfig::default(), HealthPolicy::default());
+        if provider.provider.reports_its_health() {
+            probe.kind = Probe::Health;
+        }
         if !provider.has(ApiEndpoint::Models) {
             // A completion is billed: nobody is sent one without asking for it.
             probe.kind = Probe::Off;
@@ -115,6 +118,7 @@ impl Checker<'_> {
                 Some(ProbeWord::Chat) => Probe::Chat,
                 Some(ProbeWord::Off) => Probe::Off,
                 Some(ProbeWord::Models) => Probe::Models,
+                Some(ProbeWord::Health) => Probe::Health,
                 None => probe.kind,
             },
             interval: self.duration(
@@ -166,7 +170,15 @@ impl Checker<'_> {
         let (endpoint, what) = match probe {
             Some(ProbeWord::Models) => (ApiEndpoint::Models, "list of models"),
             Some(ProbeWord::Chat) => (ApiEndpoint::Chat, "chat completions"),
-            Some(ProbeWord::Off) | None => return,
+            Some(ProbeWord::Health) if !provider.provider.may_be_an_engine() => {
+                let problem = format!(
+                    "needs a page that {} does not have",
+                    provider.provider.as_str()
+                );
+                self.problem(key, problem, "use models, chat or off");
+                return;
+            }
+            Some(ProbeWord::Off | ProbeWord::Health) | None => return,
         };
         if !provider.has(endpoint) {
             let problem = format!(

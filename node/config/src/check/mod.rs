@@ -8,11 +8,14 @@ mod base_url;
 mod certificates;
 mod clients;
 mod dns;
+mod fallback;
 mod forward;
 mod geo;
 mod gossip;
 mod health;
+mod lossy;
 mod mesh;
+mod model;
 mod node;
 mod provider;
 mod routing;
@@ -28,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::mode::Mode;
 
 pub use node::is_log_filter;
@@ -101,11 +105,18 @@ impl Checker<'_> {
         // Where no requests are served the public address stays closed, and is not checked.
         let public = worker_mode.serves_requests().then_some(listen);
         let admin = self.admin(file.admin.as_ref(), public);
-        let upstreams = self.upstreams(&file.upstreams, has_mesh, worker_mode.is_observer());
+        let lossy = file
+            .routing
+            .as_ref()
+            .and_then(|routing| routing.lossy.as_ref());
+        let lossy = self.lossy("routing.lossy", lossy, &PermittedLoss::Nothing);
+        let upstreams =
+            self.upstreams(&file.upstreams, &lossy, has_mesh, worker_mode.is_observer());
         let forwarding = self.forwarding(&file.forward);
         let routing = self.routing(file.routing.as_ref(), &upstreams);
         let limits = self.limits(file.limits.as_ref());
         let keys = self.keys(&file.keys, public);
+        self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
         let own = node.as_ref().map(|node| &node.region);
         let (geo, residency) = self.geography(file, routing.strategy, own, &keys);
         let taken = [("listen", listen), ("admin.listen", admin.listen)];

@@ -49,6 +49,7 @@ impl Checker<'_> {
             ),
             deadline,
             retry_on: self.retry_on(&file.retry_on),
+            fallback_models: self.fallback_models(file.fallback_models.as_ref()),
         }
     }
 

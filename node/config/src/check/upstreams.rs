@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::units::{Tier, Weight};
 use http::{HeaderName, HeaderValue};
@@ -33,13 +34,14 @@ impl Checker<'_> {
     pub(super) fn upstreams(
         &mut self,
         list: &Option<Vec<Item<UpstreamFile>>>,
+        lossy: &PermittedLoss,
         has_mesh: bool,
         is_observer: bool,
     ) -> Vec<(String, UpstreamConfig)> {
         let mut first_of_name = BTreeMap::new();
         let mut upstreams = Vec::new();
         for (key, file) in items("upstreams", list) {
-            let Some(upstream) = self.upstream(&key, file) else {
+            let Some(upstream) = self.upstream(&key, file, lossy) else {
                 continue;
             };
             if let Some(first) = first_of_name.insert(upstream.name.clone(), key.clone()) {
@@ -74,11 +76,17 @@ impl Checker<'_> {
         upstreams
     }
 
-    fn upstream(&mut self, key: &str, file: &UpstreamFile) -> Option<UpstreamConfig> {
+    fn upstream(
+        &mut self,
+        key: &str,
+        file: &UpstreamFile,
+        lossy: &PermittedLoss,
+    ) -> Option<UpstreamConfig> {
         let at = |name: &str| format!("{key}.{name}");
         let name: Option<UpstreamName> = self.parse(&at("name"), file.name.as_deref(), NAME_FORM);
         let (provider, base_url) = self.provider(key, file);
         let auth = self.auth(key, file, &provider);
+        let lossy = self.lossy(&at("lossy"), file.lossy.as_ref(), lossy);
         let models = self.models(&at("models"), &file.models);
         let tier = self.number(
             &at("priority"),
@@ -104,6 +112,7 @@ impl Checker<'_> {
             provider,
             base_url: base_url?,
             auth,
+            lossy,
             models,
             tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),
             weight,
@@ -172,6 +181,8 @@ impl Checker<'_> {
                 Some(ModelConfig {
                     name,
                     upstream_name: None,
+                    context_length: None,
+                    price: None,
                 })
             }
             ModelFile::Renamed(file) => {
@@ -191,9 +202,13 @@ impl Checker<'_> {
                         "write \"*\" alone, or name a model",
                     );
                 }
+                let context_length = self.tokens(&format!("{key}.context_length"), file);
+                let price = self.price(&format!("{key}.price"), file.price.as_ref());
                 Some(ModelConfig {
                     name: name?,
                     upstream_name,
+                    context_length,
+                    price,
                 })
             }
         }

@@ -235,6 +235,16 @@ impl Provider {
         }
     }
 
+    /// Whether its servers have a page on their own health, next to `/v1`.
+    pub const fn reports_its_health(self) -> bool {
+        matches!(self, Self::Vllm | Self::Sglang | Self::LlamaCpp)
+    }
+
+    /// Whether it may be a self-hosted engine, or is what nobody named.
+    pub const fn may_be_an_engine(self) -> bool {
+        self.reports_its_health() || matches!(self, Self::OpenAi | Self::Ollama)
+    }
+
     /// Whether it has a list of what may be asked for. Azure's is of models, and requests name deployments.
     pub const fn lists_its_models(self) -> bool {
         !matches!(self, Self::Azure | Self::Bedrock | Self::Vertex)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::engine::Probe;
 use grapevine_core::health;
 use grapevine_core::ids::{ModelName, UpstreamName};
@@ -22,6 +23,8 @@ pub struct UpstreamConfig {
     pub base_url: BaseUrl,
     /// How the node authenticates.
     pub auth: AuthConfig,
+    /// What translations of requests may lose.
+    pub lossy: PermittedLoss,
     /// The models that it serves.
     pub models: UpstreamModels,
     /// A lower tier is tried first.
@@ -50,6 +53,7 @@ impl UpstreamConfig {
             provider: ProviderConfig::default(),
             base_url,
             auth: AuthConfig::None,
+            lossy: PermittedLoss::Nothing,
             models: UpstreamModels::Discovered,
             tier: Tier::default(),
             weight: Weight::default(),
@@ -67,7 +71,7 @@ impl UpstreamConfig {
 pub const ATTEMPTS_PER_UPSTREAM: u32 = 3;
 
 /// The models that an upstream serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum UpstreamModels {
     /// Those that its own `/models` lists.
     Discovered,
@@ -76,12 +80,27 @@ pub enum UpstreamModels {
 }
 
 /// One model of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
     /// The name that clients use.
     pub name: ModelName,
     /// Its name at the upstream; `None` when it is the same.
     pub upstream_name: Option<ModelName>,
+    /// The tokens that a request and its answer may have together; `None` where nothing is written.
+    pub context_length: Option<u64>,
+    /// What it costs; `None` where nothing is written.
+    pub price: Option<ModelPrice>,
+}
+
+/// What a model costs, per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelPrice {
+    /// Of the request's tokens.
+    pub input: f64,
+    /// Of those that the provider had in its cache.
+    pub cached_input: f64,
+    /// Of the answer's tokens.
+    pub output: f64,
 }
 
 /// How long a call to an upstream may take.

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    AuthFile, DialectWord, DurationText, Item, PathsFile, ProviderWord, SecretFile, SecretText,
-    TimeoutFile,
+    AuthFile, CountText, DialectWord, DurationText, Item, LossyFile, PathsFile, ProviderWord,
+    SecretFile, SecretText, TimeoutFile,
 };
 
 /// An API endpoint that this node calls.
@@ -40,6 +40,9 @@ pub struct UpstreamFile {
     pub paths: Option<PathsFile>,
     /// The forms of request that it understands. Default: those of the provider.
     pub dialects: Option<Vec<Item<DialectWord>>>,
+    /// What translations of requests for it may lose, unless the client sends `x-grapevine-lossy`: allow, refuse, or a
+    /// list of paths. Default: `routing.lossy`.
+    pub lossy: Option<LossyFile>,
     /// The models it serves; "*" is any. Default: discovered from the upstream's own /models.
     pub models: Option<Vec<Item<ModelFile>>>,
     /// Lower priorities are used first; the next one only when the lower has no healthy upstream; 0 to 65535.
@@ -60,17 +63,17 @@ pub struct UpstreamFile {
     pub headers: Option<BTreeMap<String, SecretText>>,
 }
 
-/// A model, optionally with a different name at the upstream.
+/// A model, optionally with a different name at the upstream and with what clients are told of it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ModelFile {
     /// The model's name, the same on both sides.
     Same(String),
-    /// A model under another name.
+    /// A model with more than its name.
     Renamed(RenamedModelFile),
 }
 
-/// A model under another name.
+/// A model with more than its name.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["name"]))]
@@ -79,14 +82,32 @@ pub struct RenamedModelFile {
     pub name: Option<String>,
     /// The model's name at the upstream. Default: the same.
     pub upstream_name: Option<String>,
+    /// The tokens that a request and its answer may have together, such as 128k; clients see it in /v1/models.
+    /// Default: none is shown.
+    pub context_length: Option<CountText>,
+    /// What it costs; clients see it in /v1/models. Default: none is shown.
+    pub price: Option<PriceFile>,
+}
+
+/// What a model costs, per million tokens, in the currency of the operator's choice.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["input", "output"]))]
+pub struct PriceFile {
+    /// Of the request's tokens, 0 to 1000000.
+    pub input: Option<f64>,
+    /// Of those that the provider had in its cache, 0 to 1000000. Default: that of input.
+    pub cached_input: Option<f64>,
+    /// Of the answer's tokens, 0 to 1000000.
+    pub output: Option<f64>,
 }
 
 /// Health checking and ejection of an upstream.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthFile {
-    /// The probe that is sent when no request has shown the upstream's state. Default: models; off for bedrock and
-    /// vertex, which have no list of models.
+    /// The probe that is sent when no request has shown the upstream's state. Default: models; health for vllm, sglang and
+    /// llamacpp; off for bedrock and vertex, which have no list of models.
     pub probe: Option<ProbeWord>,
     /// The time without a request after which a probe is sent; longer than the timeout. Default: 30s.
     pub interval: Option<DurationText>,
@@ -108,6 +129,9 @@ pub struct HealthFile {
 pub enum ProbeWord {
     /// GET /models, which is free of charge.
     Models,
+    /// GET /health of a self-hosted engine, next to `/v1`, and then GET /models; where it has no such page, the latter
+    /// alone.
+    Health,
     /// A completion of five tokens, which is billed.
     Chat,
     /// No probes; requests alone show the state.

@@ -2,6 +2,7 @@
 
 mod background;
 mod base_url;
+mod fallback;
 mod mode;
 mod problems;
 mod provider;

@@ -593,3 +593,110 @@ fn url_of_a_call_is_no_host() {
         assert_eq!(problem, expected);
     }
 }
+
+#[test]
+fn losses_are_permitted_for_all_upstreams_or_for_one() {
+    let text = "listen: 127.0.0.1:1\nrouting: {lossy: [top_k, tools.web_search]}\nupstreams:\n  \
+                - {name: a, base_url: http://h/v1}\n  - {name: b, base_url: http://h/v1, lossy: allow}\n  \
+                - {name: c, base_url: http://h/v1, lossy: refuse}\n";
+    let config = good(text);
+    let shown: Vec<_> = config.dump()["upstreams"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|upstream| upstream["lossy"].to_string())
+        .collect();
+    assert_eq!(
+        shown,
+        [r#"["top_k","tools.web_search"]"#, "\"allow\"", "\"refuse\""]
+    );
+    let form = "write the path as x-grapevine-lost names it, without indexes, such as top_k or tools.web_search";
+    for (written, problem) in [
+        ("[]", "is empty; write refuse, or list paths".to_owned()),
+        (
+            "[\"tools[0]\"]",
+            format!(
+                "tools[0] is not a path of names with dots between them, at most 128 bytes long; {form}"
+            ),
+        ),
+        (
+            "some",
+            "some is not known here; use allow, refuse".to_owned(),
+        ),
+    ] {
+        let found = problems(&format!("routing: {{lossy: {written}}}\n"));
+        assert_eq!(found.len(), 1, "{written}: {found:?}");
+        assert!(found[0].ends_with(&problem), "{written}: {}", found[0]);
+    }
+}
+
+#[test]
+fn engines_are_asked_how_they_are_and_others_cannot_be() {
+    let probe = |about: &str| {
+        let config = good(&format!(
+            "listen: 127.0.0.1:1\nupstreams: [{{name: a, models: [m], {about}}}]\n"
+        ));
+        config.dump()["upstreams"][0]["health"]["probe"].clone()
+    };
+    for provider in ["vllm", "sglang", "llamacpp"] {
+        assert_eq!(
+            probe(&format!("provider: {provider}, base_url: http://h/v1")),
+            "health"
+        );
+    }
+    assert_eq!(probe("provider: ollama, base_url: http://h/v1"), "models");
+    assert_eq!(
+        probe("base_url: http://h/v1, health: {probe: health}"),
+        "health"
+    );
+    assert_eq!(
+        probe("provider: vllm, base_url: http://h/v1, health: {probe: models}"),
+        "models"
+    );
+    let found = problems(
+        "upstreams: [{name: a, provider: anthropic, models: [m], health: {probe: health}}]\n",
+    );
+    assert!(
+        found[0].ends_with(
+            "health.probe: needs a page that anthropic does not have; use models, chat or off"
+        ),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn models_may_say_how_much_they_read_and_cost() {
+    let model = |about: &str| {
+        format!(
+            "listen: 127.0.0.1:1\nupstreams: [{{name: a, base_url: http://h/v1, models: [{about}]}}]\n"
+        )
+    };
+    let config = good(&model(
+        "{name: m, context_length: 128k, price: {input: 2.5, output: 10}}, n",
+    ));
+    assert_eq!(
+        config.dump()["upstreams"][0]["models"],
+        serde_json::json!([
+            {"name": "m", "context_length": 128_000, "price": {"input": 2.5, "cached_input": 2.5, "output": 10.0}},
+            "n"
+        ])
+    );
+    for (about, problem) in [
+        (
+            "{name: m, context_length: 0}",
+            "context_length: 0 must be from 1 to 1000000000; write the model's context in tokens, such as 128k",
+        ),
+        (
+            "{name: m, price: {input: -1, output: 1}}",
+            "price.input: -1 must be from 0 to 1000000; write the price of a million tokens",
+        ),
+        (
+            "{name: m, price: {input: 1}}",
+            "price.output: is missing; write output: and its value",
+        ),
+    ] {
+        let found = problems(&model(about));
+        assert_eq!(found.len(), 1, "{about}: {found:?}");
+        assert!(found[0].ends_with(problem), "{about}: {}", found[0]);
+    }
+}

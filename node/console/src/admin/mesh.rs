@@ -1,6 +1,9 @@
 //! The mesh as JSON.
 
+use std::time::SystemTime;
+
 use grapevine_core::Instant;
+use grapevine_core::dialect::Dialect;
 use grapevine_core::fact::{Public, ServicesFact, Standing};
 use grapevine_core::ids::{ModelName, StoreName};
 use grapevine_core::latency::ByClass;
@@ -9,6 +12,7 @@ use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
 use serde_json::{Map, Value, json};
 
+use grapevine_observe::credentials::CredentialReport;
 use grapevine_observe::milliseconds;
 
 /// `view` for the operator, as of `now`, with the node's own mode.
@@ -36,6 +40,24 @@ pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
         "tasks_waiting": waiting.collect::<Map<_, _>>(),
         "unserved": unserved.collect::<Vec<_>>(),
     })
+}
+
+/// Adds to the node's own upstreams, in `mesh` or a picture of it, what is known of their credentials.
+pub(super) fn add_credentials(mesh: &mut Value, credentials: &[CredentialReport]) {
+    let now = SystemTime::now();
+    let own = mesh["self"].clone();
+    let nodes = mesh["nodes"].as_array_mut().into_iter().flatten();
+    let upstreams = nodes
+        .filter(|node| node["name"] == own)
+        .filter_map(|node| node["upstreams"].as_array_mut())
+        .flatten();
+    for upstream in upstreams {
+        let mut all = credentials.iter();
+        let its = all.find(|it| upstream["name"] == it.upstream.as_str());
+        if let Some(credential) = its {
+            upstream["credential"] = credential.to_json(now);
+        }
+    }
 }
 
 /// One node of the mesh.
@@ -100,6 +122,7 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "since_ms": milliseconds(now.since(status.stands_since)),
         "again_in_ms": status.again_at.map(|at| milliseconds(now.until(at))),
         "models": models,
+        "dialects": fact.dialects.iter().map(Dialect::name).collect::<Vec<_>>(),
         "ttft_ms": fact.ttft.map(milliseconds),
         "p50_ms": streams.map(|(p50, _)| milliseconds(p50)),
         "p99_ms": streams.map(|(_, p99)| milliseconds(p99)),

@@ -159,7 +159,9 @@ async fn readyz(State(admin): State<Admin>, request: Request) -> Response {
 async fn mesh(State(admin): State<Admin>) -> Json<Value> {
     let now = admin.driver.now();
     let mut json = mesh::to_json(&admin.driver.view(), &admin.mode, now);
-    json["gossip_quarantined"] = (admin.losses)().quarantined_to_json();
+    let losses = (admin.losses)();
+    json["gossip_quarantined"] = losses.quarantined_to_json();
+    mesh::add_credentials(&mut json, &losses.credentials);
     Json(json)
 }
 

@@ -70,6 +70,7 @@ struct Explained {
     residency: Option<FencePart>,
     choices: Vec<CandidatePart>,
     left_out: Vec<CandidatePart>,
+    fallbacks: Vec<FallbackPart>,
     error: Option<ErrorPart>,
 }
 
@@ -93,6 +94,13 @@ struct PlacePart {
 struct FencePart {
     rules: String,
     regions: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct FallbackPart {
+    model: String,
+    on: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -192,6 +200,15 @@ fn write_plan(plan: &Explained, args: &ExplainArgs, out: &mut impl Write) -> io:
     let (node, region) = (printable(&plan.node), printable(&plan.region));
     let strategy = printable(&plan.strategy);
     writeln!(out, "entry      {node} in {region}, strategy {strategy}")?;
+    if let Some(first) = plan.fallbacks.first() {
+        let models: Vec<_> = plan
+            .fallbacks
+            .iter()
+            .map(|it| printable(&it.model))
+            .collect();
+        let (models, on) = (models.join(", then "), printable(&first.on.join(", ")));
+        writeln!(out, "fallback   {models}, on {on}")?;
+    }
     writeln!(out, "plan       {}\n", verdict(plan))?;
     for line in table(plan).lines() {
         writeln!(out, "{line}")?;
@@ -410,6 +427,17 @@ mod tests {
             "{text}"
         );
         assert!(lines[8].ends_with("left out: residency"), "{text}");
+    }
+
+    #[test]
+    fn models_that_stand_in_are_named_with_their_causes() {
+        let on = r#"["context_too_long", "unavailable"]"#;
+        let page = format!(
+            r#"{{"fallbacks": [{{"model": "a", "on": {on}}}, {{"model": "b", "on": {on}}}]}}"#
+        );
+        let text = printed(&page);
+        let line = "fallback   a, then b, on context_too_long, unavailable";
+        assert!(text.lines().any(|it| it == line), "{text}");
     }
 
     #[test]

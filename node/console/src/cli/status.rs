@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use grapevine_base::causes;
-use grapevine_base::page::{MeshPage, NodeEntry, UpstreamEntry};
+use grapevine_base::page::{CredentialEntry, MeshPage, NodeEntry, UpstreamEntry};
 use grapevine_base::table::{Side, TextTable, number, printable};
 use grapevine_config::Environment;
+use grapevine_config::text::format_duration;
 
 use super::admin_port::{ADMIN, AdminPort};
 use super::fail;
@@ -64,6 +66,9 @@ pub fn run(
             "{count} tasks of {service} wait at {node}, and no live node serves it"
         )?;
     }
+    for line in credential_lines(&page) {
+        writeln!(out, "{line}")?;
+    }
     writeln!(out)?;
     let paint = Paint::for_stdout(environment);
     let tones = std::iter::once(Tone::Plain).chain(page.nodes.iter().flat_map(tones));
@@ -88,6 +93,39 @@ fn heading(page: &MeshPage) -> String {
         printable(&page.own),
         page.nodes.len(),
         upstreams().count()
+    )
+}
+
+/// A line per issued credential of the node's own upstreams.
+fn credential_lines(page: &MeshPage) -> Vec<String> {
+    let own = page.node(&page.own).map(|node| node.upstreams.as_slice());
+    let held = own.unwrap_or_default().iter();
+    let held = held.filter_map(|upstream| Some((upstream, upstream.credential.as_ref()?)));
+    held.map(|(upstream, credential)| credential_line(&upstream.name, credential))
+        .collect()
+}
+
+fn credential_line(upstream: &str, credential: &CredentialEntry) -> String {
+    let span = |ms: f64| format_duration(Duration::from_secs((ms / 1_000.0).max(0.0) as u64));
+    let state = match (credential.expires_in_ms, credential.renewed_ms_ago) {
+        (Some(left), _) if left <= 0.0 => "has expired".to_owned(),
+        (Some(left), Some(ago)) => format!("expires in {}, renewed {} ago", span(left), span(ago)),
+        (Some(left), None) => format!("expires in {}", span(left)),
+        (None, Some(ago)) => format!("does not expire, read {} ago", span(ago)),
+        (None, None) => "is not at hand".to_owned(),
+    };
+    let failure = credential.last_failure.as_ref().filter(|failure| {
+        let renewed = credential.renewed_ms_ago;
+        renewed.is_none_or(|renewed| failure.ms_ago < renewed)
+    });
+    let failure = failure.map(|failure| {
+        let (ago, reason) = (span(failure.ms_ago), printable(&failure.reason));
+        format!("; its renewal failed {ago} ago: {reason}")
+    });
+    let (upstream, kind) = (printable(upstream), printable(&credential.kind));
+    format!(
+        "credential of {upstream} ({kind}) {state}{}",
+        failure.unwrap_or_default()
     )
 }
 
@@ -283,6 +321,26 @@ mod tests {
         assert_eq!(
             heading(&page()),
             "as usa sees it: 1 of 2 nodes live, 1 of 2 upstreams healthy"
+        );
+    }
+
+    #[test]
+    fn issued_credentials_are_shown_with_what_is_left_and_why_not() {
+        let page = r#"{"self": "a", "nodes": [{"name": "a", "upstreams": [
+            {"name": "azure", "credential": {"kind": "entra", "expires_in_ms": 3120000, "renewed_ms_ago": 480000,
+             "last_failure": {"reason": "refused", "ms_ago": 900000}}},
+            {"name": "vertex", "credential": {"kind": "google", "expires_in_ms": 60000, "renewed_ms_ago": 3540000,
+             "last_failure": {"reason": "timed_out", "ms_ago": 3000}}},
+            {"name": "bedrock", "credential": {"kind": "aws", "last_failure": {"reason": "none", "ms_ago": 1000}}},
+            {"name": "openai"}]}]}"#;
+        let page: MeshPage = serde_json::from_str(page).unwrap();
+        assert_eq!(
+            credential_lines(&page),
+            [
+                "credential of azure (entra) expires in 52m, renewed 8m ago",
+                "credential of vertex (google) expires in 1m, renewed 59m ago; its renewal failed 3s ago: timed_out",
+                "credential of bedrock (aws) is not at hand; its renewal failed 1s ago: none",
+            ]
         );
     }
 }

@@ -89,6 +89,8 @@ pub enum Models {
 pub enum Probe {
     /// Its list of models is fetched: free.
     Models,
+    /// Its page on its own health is fetched, and then its list of models: free.
+    Health,
     /// A real completion of a few tokens: proves more and costs a little.
     Chat,
     /// Not at all; a request is its trial.

@@ -65,7 +65,7 @@ impl Local {
     pub(super) fn new(now: Instant, spec: UpstreamSpec) -> Self {
         let probe = match spec.probe {
             Probe::Off => ProbeState::Off,
-            Probe::Models | Probe::Chat => ProbeState::DueAt(now),
+            Probe::Models | Probe::Health | Probe::Chat => ProbeState::DueAt(now),
         };
         Self {
             health: Health::new(now, spec.health.clone()),

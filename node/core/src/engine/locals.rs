@@ -165,7 +165,7 @@ impl Engine {
             local.last_failure.clone_from(&report.detail);
         }
         let source = match local.spec.probe {
-            Probe::Models => Source::FreeProbe,
+            Probe::Models | Probe::Health => Source::FreeProbe,
             Probe::Chat | Probe::Off => Source::ChatProbe,
         };
         let judged = local.judge(now, source, None, &report.outcome, verdict, rng);

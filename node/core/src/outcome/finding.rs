@@ -17,6 +17,10 @@ pub enum Finding {
     Answered,
     /// The client's mistake.
     ClientMistake,
+    /// The client's request is longer than the model can read; another model may be able to.
+    ContextTooLong,
+    /// The upstream's policy forbids what the client's request holds; another one's may not.
+    ContentPolicy,
     /// Who the client says that it is: an organization or a project of its own, or what it may not ask for.
     ClientIdentity,
     /// Our credential is refused.
@@ -129,7 +133,7 @@ pub const ROWS: &[ErrorRow] = &[
         finding: Finding::ClientIdentity,
     },
     ErrorRow {
-        statuses: &[400, 403, 451],
+        statuses: &[400, 403, 422, 451],
         words: &[
             "content_policy_violation",
             "content_filter",
@@ -139,11 +143,62 @@ pub const ROWS: &[ErrorRow] = &[
             "data_inspection_failed",
         ],
         messages: &[
+            // OpenAI's images and Responses.
+            "your request was rejected as a result of our safety system",
+            "invalid prompt: your prompt was flagged",
+            "invalid prompt: we've limited access to this content",
+            // Anthropic.
+            "output blocked by content filtering policy",
+            // OpenRouter.
             "input was flagged",
             "your chosen model requires moderation",
             "request blocked by",
+            // DeepSeek, Moonshot, xAI.
+            "content exists risk",
+            "the request was rejected because it was considered high risk",
+            "content violates usage guidelines",
         ],
-        finding: Finding::ClientMistake,
+        finding: Finding::ContentPolicy,
+    },
+    ErrorRow {
+        statuses: &[400, 413, 422],
+        words: &[
+            // OpenAI, Azure OpenAI, Groq, DeepSeek.
+            "context_length_exceeded",
+            // llama.cpp's server.
+            "exceed_context_size_error",
+            // LiteLLM.
+            "contextwindowexceedederror",
+        ],
+        messages: &[
+            // OpenAI, Azure OpenAI, DeepSeek, vLLM; OpenRouter; xAI.
+            "this model's maximum context length is",
+            "this endpoint's maximum context length is",
+            "this model's maximum prompt length is",
+            // Anthropic, as itself, on Bedrock and on Vertex AI.
+            "prompt is too long",
+            "input length and `max_tokens` exceed context limit",
+            // Bedrock's other models.
+            "input is too long for requested model",
+            "the model returned the following errors: input is too long",
+            "the model returned the following errors: prompt is too long",
+            // Gemini and Vertex AI.
+            "the input token count",
+            "unable to submit request because the input token count",
+            // Mistral, Cohere.
+            "prompt contains",
+            "too many tokens",
+            // vLLM, SGLang, llama.cpp, Ollama, text-generation-inference.
+            "the decoder prompt (length",
+            "the prompt (total length",
+            "the input (",
+            "requested token count exceeds the model's maximum context length",
+            "the request exceeds the available context size",
+            "input length exceeds",
+            "the input length exceeds",
+            "input validation error: `inputs`",
+        ],
+        finding: Finding::ContextTooLong,
     },
     ErrorRow {
         statuses: &[400, 403, 404],
@@ -186,9 +241,11 @@ pub const ROWS: &[ErrorRow] = &[
 
 impl Finding {
     /// Every finding, in the order of the guide's table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Answered,
         Self::ClientMistake,
+        Self::ContextTooLong,
+        Self::ContentPolicy,
         Self::ClientIdentity,
         Self::Credential,
         Self::Forbidden,
@@ -246,6 +303,8 @@ impl Finding {
         match self {
             Self::Answered => "answered",
             Self::ClientMistake => "client_error",
+            Self::ContextTooLong => "context_too_long",
+            Self::ContentPolicy => "content_policy",
             Self::ClientIdentity => "client_identity",
             Self::Credential | Self::Forbidden => "credential_refused",
             Self::Account => "account",

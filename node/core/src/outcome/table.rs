@@ -3,15 +3,22 @@
 use std::fmt::Write;
 
 use super::{Blame, CooldownScope, Finding, Next};
+use crate::request::FallbackCause;
 
 impl Finding {
     /// An answer that shows it: the statuses, and what else must be seen.
     const fn example(self) -> (u16, &'static str) {
         match self {
             Self::Answered => (200, "a success that is one"),
-            Self::ClientMistake => (
+            Self::ClientMistake => (400, "other 4xx"),
+            Self::ContextTooLong => (
                 400,
-                "other 4xx; `content_filter`, `content_policy_violation`, \"Input was flagged\"",
+                "`context_length_exceeded`, `exceed_context_size_error`, \"prompt is too long\", \"Input is too long for \
+                 requested model\" under 400, 413 or 422",
+            ),
+            Self::ContentPolicy => (
+                400,
+                "`content_filter`, `content_policy_violation`, \"Input was flagged\" under 400, 403, 422 or 451",
             ),
             Self::ClientIdentity => (
                 401,
@@ -55,6 +62,9 @@ impl Finding {
         match (next, self.may_be_given()) {
             (Next::GoOn, true) => "tried elsewhere; passed through where nothing better comes",
             (Next::GoOn, false) => "tried elsewhere; 502 where nothing better comes",
+            _ if FallbackCause::of(self).is_some() => {
+                "goes to the model's fallback, where one is configured; else passed through"
+            }
             _ => "passed through",
         }
     }

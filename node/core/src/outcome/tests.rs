@@ -195,11 +195,11 @@ fn words_of_an_error_say_whose_fault_it_is() {
         // What it asked for.
         (
             (403, "", "", "Input was flagged by moderation", false),
-            Finding::ClientMistake,
+            Finding::ContentPolicy,
         ),
         (
             (400, "content_filter", "", "", false),
-            Finding::ClientMistake,
+            Finding::ContentPolicy,
         ),
         (
             (
@@ -209,7 +209,7 @@ fn words_of_an_error_say_whose_fault_it_is() {
                 "",
                 false,
             ),
-            Finding::ClientMistake,
+            Finding::ContextTooLong,
         ),
         // A model that is not there, as OpenAI, vLLM, Ollama, Anthropic, Google, DeepSeek and OpenRouter say it.
         (
@@ -284,12 +284,210 @@ fn words_of_an_error_say_whose_fault_it_is() {
     }
 }
 
+/// Status, code, type and message as the APIs send them.
+type Sent = (u16, &'static str, &'static str, &'static str);
+
+fn shown_by((status, code, kind, message): Sent) -> Finding {
+    let words = ErrorWords {
+        code,
+        kind,
+        message,
+    };
+    Finding::of_error(status, words, false)
+}
+
+#[test]
+fn every_api_says_in_its_own_words_that_the_context_is_too_long() {
+    let openai = "This model's maximum context length is 128000 tokens. However, your messages resulted in 200012 tokens.";
+    let sent: [Sent; 14] = [
+        (
+            400,
+            "context_length_exceeded",
+            "invalid_request_error",
+            openai,
+        ),
+        // vLLM, DeepSeek: a number for a code.
+        (400, "", "BadRequestError", openai),
+        (
+            400,
+            "",
+            "invalid_request_error",
+            "prompt is too long: 210000 tokens > 200000 maximum",
+        ),
+        (
+            400,
+            "",
+            "invalid_request_error",
+            "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+        ),
+        // Bedrock.
+        (
+            400,
+            "",
+            "ValidationException",
+            "Input is too long for requested model.",
+        ),
+        (
+            400,
+            "",
+            "",
+            "The model returned the following errors: Input is too long for requested model.",
+        ),
+        (
+            400,
+            "",
+            "INVALID_ARGUMENT",
+            "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        ),
+        (
+            400,
+            "",
+            "INVALID_ARGUMENT",
+            "Unable to submit request because the input token count is 40000 but model only supports up to 32768.",
+        ),
+        (
+            400,
+            "",
+            "exceed_context_size_error",
+            "the request exceeds the available context size",
+        ),
+        (
+            400,
+            "",
+            "BadRequest",
+            "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+        ),
+        (
+            400,
+            "",
+            "invalid_request_error",
+            "Prompt contains 35867 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+        ),
+        (
+            400,
+            "",
+            "",
+            "This endpoint's maximum context length is 65536 tokens. However, you requested about 70000 tokens",
+        ),
+        (
+            400,
+            "",
+            "",
+            "This model's maximum prompt length is 131072 but the request contains 140000 tokens.",
+        ),
+        (
+            413,
+            "context_length_exceeded",
+            "invalid_request_error",
+            "Please reduce the length of the messages",
+        ),
+    ];
+    for sent in sent {
+        assert_eq!(shown_by(sent), Finding::ContextTooLong, "{sent:?}");
+    }
+}
+
+#[test]
+fn every_api_says_in_its_own_words_that_its_policy_forbids_the_content() {
+    let sent: [Sent; 9] = [
+        (
+            400,
+            "content_policy_violation",
+            "image_generation_user_error",
+            "",
+        ),
+        (400, "moderation_blocked", "image_generation_user_error", ""),
+        (
+            400,
+            "invalid_prompt",
+            "invalid_request_error",
+            "Invalid prompt: your prompt was flagged as potentially violating our usage policy.",
+        ),
+        // Azure OpenAI.
+        (
+            400,
+            "content_filter",
+            "",
+            "The response was filtered due to the prompt triggering a policy",
+        ),
+        (
+            400,
+            "",
+            "invalid_request_error",
+            "Output blocked by content filtering policy",
+        ),
+        (
+            403,
+            "",
+            "",
+            "Your chosen model requires moderation and your input was flagged",
+        ),
+        (
+            400,
+            "invalid_request_error",
+            "invalid_request_error",
+            "Content Exists Risk",
+        ),
+        (
+            400,
+            "",
+            "content_filter",
+            "The request was rejected because it was considered high risk",
+        ),
+        (
+            400,
+            "data_inspection_failed",
+            "",
+            "Input data may contain inappropriate content.",
+        ),
+    ];
+    for sent in sent {
+        assert_eq!(shown_by(sent), Finding::ContentPolicy, "{sent:?}");
+    }
+}
+
+#[test]
+fn other_complaints_about_a_request_are_neither() {
+    let sent: [Sent; 5] = [
+        (
+            400,
+            "invalid_request_error",
+            "",
+            "max_tokens is too large: 99999",
+        ),
+        (
+            400,
+            "string_above_max_length",
+            "invalid_request_error",
+            "Invalid 'user': string too long.",
+        ),
+        (
+            400,
+            "",
+            "INVALID_ARGUMENT",
+            "Request contains an invalid argument.",
+        ),
+        (
+            413,
+            "",
+            "request_too_large",
+            "Request exceeds the maximum allowed number of bytes.",
+        ),
+        (400, "", "", "the user wrote: prompt is too long"),
+    ];
+    for sent in sent {
+        assert_eq!(shown_by(sent), Finding::ClientMistake, "{sent:?}");
+    }
+}
+
 #[test]
 fn words_that_a_client_may_have_written_show_nothing() {
     let quoted = [
         "The prompt 'your credit balance is too low' is not allowed",
         "unknown field: insufficient_quota",
         "'model: x' is no role",
+        "'prompt is too long' is no role",
+        "content: input was flagged",
     ];
     for message in quoted {
         let words = ErrorWords {

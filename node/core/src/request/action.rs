@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::Instant;
 use crate::fact::Load;
+use crate::ids::ModelName;
 use crate::outcome::{Finding, Outcome};
 use crate::route::{Choice, PlanError};
 
@@ -24,6 +25,12 @@ pub enum Action {
     /// Asks [`crate::route::plan`] again for at most [`attempts_left`](super::Request::attempts_left) candidates, and hands the result
     /// to [`replan`](super::Request::replan).
     Plan,
+    /// Asks [`crate::route::plan`] for another model than before, and hands the result to
+    /// [`start_fallback`](super::Request::start_fallback). From here on the request is one for that model.
+    PlanFor {
+        /// The model that stands in.
+        model: ModelName,
+    },
     /// Calls the candidate, and reports what happened by [`on`](super::Request::on).
     Try {
         /// The attempt that this begins.
@@ -97,6 +104,8 @@ pub enum RequestError {
 pub struct EndedAttempt {
     /// The candidate.
     pub choice: Choice,
+    /// The model that it was asked for, where the request names one.
+    pub model: Option<ModelName>,
     /// How it ended.
     pub outcome: Outcome,
     /// When it began, from the request's arrival.

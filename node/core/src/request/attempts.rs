@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl Request {
     /// Begins the next attempt, where there may be one.
     pub(super) fn next(&mut self, now: Instant) -> Action {
-        while self.attempts() < self.terms.policy.attempts_max {
+        while self.attempts() < self.attempts_max() {
             let Some(choice) = self.plan.pop_front() else {
                 break;
             };
@@ -49,7 +49,7 @@ impl Request {
     pub(super) fn may_move(&self) -> bool {
         let is_new = |choice: &Choice| self.again(choice) == Again::First;
         self.terms.is_stream
-            && self.attempts() < self.terms.policy.attempts_max
+            && self.attempts() < self.attempts_max()
             && self.plan.iter().any(is_new)
     }
 
@@ -65,7 +65,8 @@ impl Request {
             return Again::Never;
         }
         let is_it = |ended: &&EndedAttempt| is_same(&ended.choice, choice);
-        match self.ended.iter().rfind(is_it) {
+        // What another model met there says nothing of this one.
+        match self.ended_of_model().iter().rfind(is_it) {
             None => Again::First,
             Some(ended) if ended.outcome.may_be_repeated() => Again::AfterPause,
             Some(_) => Again::Never,
@@ -116,12 +117,11 @@ impl Request {
     /// Nothing is left of the plan. Where its owner refused a candidate for its state, by which it would be better
     /// than nothing, it is asked once more, as a last resort.
     pub(super) fn give_up(&mut self, now: Instant) -> Action {
-        let may_ask = self.held.is_none()
-            && !self.is_last_resort
-            && self.attempts() < self.terms.policy.attempts_max;
+        let may_ask =
+            self.held.is_none() && !self.is_last_resort && self.attempts() < self.attempts_max();
         let is_ejected =
             |ended: &&EndedAttempt| matches!(ended.outcome, Outcome::Refused(Refusal::Ejected));
-        let refused = self.ended.iter().find(is_ejected);
+        let refused = self.ended_of_model().iter().find(is_ejected);
         if let Some(choice) = refused
             .filter(|_| may_ask)
             .map(|ended| ended.choice.clone())
@@ -134,8 +134,19 @@ impl Request {
         self.end_without_answer()
     }
 
+    /// Another model where that is to stand in, else the end.
+    pub(super) fn end_without_answer(&mut self) -> Action {
+        let cause = self.cause_of_nothing();
+        self.fall_back(cause).unwrap_or_else(|| self.last_answer())
+    }
+
+    /// Attempts that were made for the model of now.
+    fn ended_of_model(&self) -> &[EndedAttempt] {
+        self.ended.get(self.ended_before()..).unwrap_or_default()
+    }
+
     /// The last answer there was, else an error of our own.
-    pub(super) fn end_without_answer(&self) -> Action {
+    pub(super) fn last_answer(&self) -> Action {
         match self.held {
             Some(held) => Action::AwaitBody(held),
             None => Action::Fail(self.error.clone()),
@@ -172,6 +183,7 @@ impl Request {
         let shown = detail.as_deref().map(Arc::from);
         self.ended.push(EndedAttempt {
             choice,
+            model: self.terms.model.clone(),
             outcome,
             began: call.began_at().since(self.terms.arrived_at),
             took: now.since(call.began_at()),

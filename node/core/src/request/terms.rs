@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::FallbackModels;
 use crate::Instant;
 use crate::forwarding::PathScope;
 use crate::ids::ModelName;
@@ -55,6 +56,8 @@ pub struct RequestTerms {
     pub scope: PathScope,
     /// The model that it asks for, where it names one.
     pub model: Option<ModelName>,
+    /// The models that stand in for that one, which its key may use; the default is none.
+    pub fallbacks: FallbackModels,
     /// Whether it asks for a stream: one that waits for its first byte may be taken back.
     pub is_stream: bool,
     /// What its answer's time depends on.

@@ -1,6 +1,8 @@
 //! Requests driven by hand: what each thing that an attempt may meet leads to.
 
 use super::*;
+mod fallbacks;
+
 use crate::forwarding::PathScope;
 use crate::health::Witness;
 use crate::ids::UpstreamName;
@@ -71,6 +73,7 @@ fn terms() -> RequestTerms {
         is_client_retrying: false,
         scope: PathScope::Inference,
         model: None,
+        fallbacks: FallbackModels::default(),
         is_stream: true,
         shape: RequestShape::default(),
         arrived_at: NOW,
@@ -121,6 +124,7 @@ fn refused_with_load(refusal: Refusal) -> AttemptEvent {
 fn short(action: &Action) -> String {
     match action {
         Action::Plan => "plan".to_owned(),
+        Action::PlanFor { model } => format!("plan for {model}"),
         Action::Try { choice, .. } => format!("try {}", choice.candidate.upstream.node),
         Action::Pause { until } => format!("pause {} ms", NOW.until(*until).as_millis()),
         Action::AwaitBody(attempt) => format!("await {}", attempt.index()),

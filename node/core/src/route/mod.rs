@@ -162,6 +162,8 @@ pub enum RouteReason {
     Exploration,
     /// What comes next when those before it fail.
     Fallback,
+    /// For another model, which stands in for the one that was asked for.
+    FallbackModel,
     /// Nothing is usable; this one is the least bad.
     LastResort,
 }
@@ -226,6 +228,7 @@ impl RouteReason {
             Self::Trial => "trial",
             Self::Exploration => "exploration",
             Self::Fallback => "fallback",
+            Self::FallbackModel => "fallback-model",
             Self::LastResort => "last-resort",
         }
     }

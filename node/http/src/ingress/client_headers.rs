@@ -53,8 +53,8 @@ pub(super) struct ClientOptions {
     pub(super) session: Option<u64>,
     /// Return the plan and call nothing.
     pub(super) dry_run: bool,
-    /// What a translation of the request loses is accepted.
-    pub(super) lossy: bool,
+    /// Whether what a translation of the request loses is accepted; `None` leaves that to the operator.
+    pub(super) lossy: Option<bool>,
     /// The client's own SDK is retrying already.
     pub(super) is_retrying: bool,
 }
@@ -186,8 +186,9 @@ pub(super) fn options(headers: &HeaderMap) -> Result<ClientOptions, Problem> {
         Some(_) => return Err(bad(DRY_RUN, "must be 'true' or 'false'")),
     };
     options.lossy = match text(headers, LOSSY)? {
-        None | Some("refuse") => false,
-        Some("allow") => true,
+        None => None,
+        Some("refuse") => Some(false),
+        Some("allow") => Some(true),
         Some(_) => return Err(bad(LOSSY, "must be 'allow' or 'refuse'")),
     };
     Ok(options)

@@ -12,6 +12,7 @@ use grapevine_core::Instant;
 use grapevine_core::dialect::{Dialect, RequestDialect};
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::latency::RequestShape;
+use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::ClientOrigin;
 use grapevine_core::route::{self, Cost, Plan, PlanError, RouteQuery};
 use grapevine_core::view::{Candidate, View, Way};
@@ -110,6 +111,12 @@ impl Explainer {
             attempts_max: settings.failover.attempts_max,
         };
         let (mut shown, problem) = explain(&self.driver, &ask, &visitor);
+        let configured = model.and_then(|model| settings.fallbacks.get(model));
+        let mut standing_in = configured.cloned().unwrap_or_default();
+        standing_in
+            .models
+            .retain(|model| key.is_none_or(|key| key.allows(model)));
+        shown["fallbacks"] = fallbacks(&standing_in);
         let not_allowed = key.and_then(|key| key.refusal(model));
         if let Some(problem) = not_allowed.or(problem) {
             shown["error"] = problem.to_json(Shape::OpenAi, "")["error"].take();
@@ -182,6 +189,13 @@ fn shown(
         "choices": chosen.collect::<Vec<_>>(),
         "left_out": left_out.collect::<Vec<_>>(),
     })
+}
+
+/// The models that may stand in, and when.
+pub(super) fn fallbacks(fallbacks: &FallbackModels) -> Value {
+    let on: Vec<_> = fallbacks.on.iter().map(|cause| cause.as_str()).collect();
+    let shown = |model: &ModelName| json!({"model": model.as_str(), "on": on});
+    fallbacks.models.iter().map(shown).collect()
 }
 
 /// The country or the continent; nothing where neither is known.

@@ -1,7 +1,8 @@
 //! `GET /v1/models`: the models of the mesh, in the shape of the client's API.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use grapevine_config::checked::ModelPrice;
 use grapevine_core::dialect::{Dialect, DialectSet};
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::ModelName;
@@ -15,6 +16,39 @@ use super::problem::Problem;
 /// Both APIs require a date; the mesh knows none, and it should be the same on every node.
 const CREATED: u64 = 0;
 const CREATED_AT: &str = "1970-01-01T00:00:00Z";
+
+/// What an operator writes about a model for clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ModelNotes {
+    /// The tokens that a request and its answer may have together.
+    pub context_length: Option<u64>,
+    /// What it costs.
+    pub price: Option<ModelPrice>,
+}
+
+impl ModelNotes {
+    /// Adds what is written to a model's `entry`.
+    fn add_to(self, entry: &mut Value) {
+        if let Some(tokens) = self.context_length {
+            entry["context_length"] = tokens.into();
+        }
+        if let Some(price) = self.price {
+            let ModelPrice {
+                input,
+                cached_input,
+                output,
+            } = price;
+            entry["price"] = json!({"input": input, "cached_input": cached_input, "output": output,
+                "per_tokens": PRICED_TOKENS});
+        }
+    }
+}
+
+/// Prices are of this many tokens.
+const PRICED_TOKENS: u64 = 1_000_000;
+
+/// By their models.
+type Notes = BTreeMap<ModelName, ModelNotes>;
 
 /// The API whose list is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +73,7 @@ impl ListShape {
 /// # Errors
 /// When there is no such model.
 pub(super) fn answer(
-    view: &View,
+    (view, notes): (&View, &Notes),
     key: Option<&ClientKey>,
     path: &str,
     shape: ListShape,
@@ -48,12 +82,12 @@ pub(super) fn answer(
         .strip_prefix("/v1/models/")
         .filter(|name| !name.is_empty());
     let Some(name) = name else {
-        return Ok(list(view, key, shape));
+        return Ok(list((view, notes), key, shape));
     };
     let model = model_of(name);
     let found = model
         .as_ref()
-        .and_then(|model| find(view, key, model, shape));
+        .and_then(|model| find((view, notes), key, model, shape));
     found.ok_or_else(|| match model {
         Some(_) if view.phase == Phase::Joining => Problem::joining(),
         Some(model) => Problem::unknown_model(Some(&model), &[]),
@@ -62,12 +96,12 @@ pub(super) fn answer(
 }
 
 /// The models of `view` that the holder of `key` may use, in the order of their names.
-fn list(view: &View, key: Option<&ClientKey>, shape: ListShape) -> Value {
+fn list((view, notes): (&View, &Notes), key: Option<&ClientKey>, shape: ListShape) -> Value {
     let models: Vec<Value> = view
         .models
         .iter()
         .filter(|(model, _)| is_shown(model, key))
-        .map(|(model, routes)| entry(model, routes, shape))
+        .map(|(model, routes)| entry(model, (routes, notes), shape))
         .collect();
     match shape {
         ListShape::OpenAi => json!({"object": "list", "data": models}),
@@ -85,21 +119,21 @@ fn list(view: &View, key: Option<&ClientKey>, shape: ListShape) -> Value {
 
 /// One model of `view`; `None` when it is not known or not for the holder of `key`.
 fn find(
-    view: &View,
+    (view, notes): (&View, &Notes),
     key: Option<&ClientKey>,
     model: &ModelName,
     shape: ListShape,
 ) -> Option<Value> {
     let routes = view.models.get(model)?;
-    is_shown(model, key).then(|| entry(model, routes, shape))
+    is_shown(model, key).then(|| entry(model, (routes, notes), shape))
 }
 
 fn is_shown(model: &ModelName, key: Option<&ClientKey>) -> bool {
     !model.is_any() && key.is_none_or(|key| key.allows(model))
 }
 
-fn entry(model: &ModelName, routes: &Routes, shape: ListShape) -> Value {
-    match shape {
+fn entry(model: &ModelName, (routes, notes): (&Routes, &Notes), shape: ListShape) -> Value {
+    let mut entry = match shape {
         ListShape::OpenAi => json!({
             "id": model.as_str(),
             "object": "model",
@@ -114,7 +148,11 @@ fn entry(model: &ModelName, routes: &Routes, shape: ListShape) -> Value {
             "created_at": CREATED_AT,
             "dialects": dialects(routes),
         }),
+    };
+    if let Some(notes) = notes.get(model) {
+        notes.add_to(&mut entry);
     }
+    entry
 }
 
 /// The regions that serve a model, such as `jpn,sgp`.

@@ -49,14 +49,15 @@ mod usage_event;
 mod usage_refusals;
 mod visitor;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::homes::Homes;
-use grapevine_core::ids::{NodeName, RegionName};
-use grapevine_core::request::FailoverPolicy;
+use grapevine_core::ids::{ModelName, NodeName, RegionName};
+use grapevine_core::request::{FailoverPolicy, FallbackModels};
 use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use http::HeaderValue;
@@ -75,6 +76,7 @@ pub use explain::{Explainer, Supposed, UnknownKey};
 pub use keys::{ClientKey, Keys};
 pub use listen::{Workers, check_free};
 pub use listen_settings::{ListenSettings, ListenTlsError, TlsHandle, tls_config};
+pub use listing::ModelNotes;
 pub use own::OwnCalls;
 pub use usage_refusals::UsageRefusals;
 pub use visitor::{ClientLocation, Locate};
@@ -108,6 +110,10 @@ pub struct IngressSettings {
     pub residency: Residency,
     /// The limits of failover within one request.
     pub failover: Arc<FailoverPolicy>,
+    /// The models that stand in for others, by the model that clients ask for.
+    pub fallbacks: Arc<BTreeMap<ModelName, FallbackModels>>,
+    /// What clients are told of models in addition to what the mesh knows.
+    pub model_notes: Arc<BTreeMap<ModelName, ModelNotes>>,
     /// From a request's arrival to the first byte of its answer, over all attempts.
     pub deadline: Duration,
     /// Whether streams that would not report their usage are asked to.

@@ -59,9 +59,10 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         let key = request.caller.key;
         let key_now = key.as_deref().and_then(|name| settings.keys.named(name));
         // Both as the key was when the task was created and, where this node knows the key, as it is now.
-        let models_then = request.allow_models.as_deref();
-        let models_now = key_now.and_then(|key| key.models.as_deref());
-        for models in [models_then, models_now].into_iter().flatten() {
+        let models_now = key_now.and_then(|key| key.models.clone());
+        let model_lists = [request.allow_models, models_now].into_iter().flatten();
+        let model_lists: Vec<_> = model_lists.collect();
+        for models in &model_lists {
             match &asked.model {
                 Some(model) if models.contains(model) => {}
                 Some(model) => return Err(Problem::model_not_allowed(model)),
@@ -95,6 +96,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             head: asked,
             body: request.body.into(),
             priority: RequestPriority::Background,
+            model_lists,
         })
     }
 }

@@ -1,11 +1,13 @@
 //! Answers: our headers on all of them, and our errors in the API's own shape.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_base::exchange::OwnAnswer;
 use grapevine_base::headers;
 use grapevine_core::ids::ModelName;
+use grapevine_core::request::FallbackStep;
 use grapevine_core::route::Choice;
 use grapevine_core::view::Way;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -24,6 +26,7 @@ const NODE: HeaderName = HeaderName::from_static("x-grapevine-node");
 const REGION: HeaderName = HeaderName::from_static("x-grapevine-region");
 const UPSTREAM: HeaderName = HeaderName::from_static("x-grapevine-upstream");
 const MODEL: HeaderName = HeaderName::from_static("x-grapevine-model");
+const FALLBACK: HeaderName = HeaderName::from_static("x-grapevine-fallback");
 const PATH: HeaderName = HeaderName::from_static("x-grapevine-path");
 const HOPS: HeaderName = HeaderName::from_static("x-grapevine-hops");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-grapevine-attempts");
@@ -69,6 +72,10 @@ pub(super) fn adopt(
     let upstream = &choice.candidate.upstream;
     if let Some(id) = headers.remove(headers::REQUEST_ID) {
         headers.insert(UPSTREAM_REQUEST_ID, id);
+    }
+    let dialect = headers.get(headers::DIALECT);
+    if let Some(dialect) = dialect.and_then(|dialect| dialect.to_str().ok()) {
+        track.translated(dialect);
     }
     let (overhead, waited) = track.commit(choice, status.as_u16());
     let own = track.settings().region.as_str();
@@ -193,9 +200,15 @@ fn mark_unserved(headers: &mut HeaderMap, track: &Track, reason: &'static str) {
 
 /// Our headers that every answer has.
 fn mark(headers: &mut HeaderMap, track: &Track, overhead: Duration, waited: Duration) {
-    let model = track.model().map_or(NOTHING, model_text);
+    let (model, steps) = track.models();
     headers.insert(headers::REQUEST_ID, text(track.id()));
-    headers.insert(MODEL, model);
+    headers.insert(
+        MODEL,
+        model.map_or(NOTHING, |model| text(&model_text(model))),
+    );
+    if let (Some(asked), [_, ..]) = (track.asked_model(), steps) {
+        headers.insert(FALLBACK, fallback_text(asked, steps));
+    }
     headers.insert(ATTEMPTS, HeaderValue::from(track.attempts()));
     headers.insert(OVERHEAD, milliseconds(overhead));
     headers.insert(UPSTREAM_TIME, milliseconds(waited));
@@ -210,11 +223,11 @@ fn should_retry(problem: &Problem) -> HeaderValue {
 }
 
 /// A model's name, which may hold any characters: all but visible ASCII, and `%` itself, are percent-encoded as UTF-8.
-fn model_text(model: &ModelName) -> HeaderValue {
+fn model_text(model: &ModelName) -> Cow<'_, str> {
     let name = model.as_str();
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
     if name.bytes().all(is_plain) {
-        return text(name);
+        return Cow::Borrowed(name);
     }
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut encoded = String::with_capacity(3 * name.len());
@@ -227,7 +240,17 @@ fn model_text(model: &ModelName) -> HeaderValue {
             encoded.push(char::from(DIGITS[usize::from(byte & 0xf)]));
         }
     }
-    text(&encoded)
+    Cow::Owned(encoded)
+}
+
+/// The changes of model, such as `gpt-4o>claude-sonnet (context_too_long)`.
+fn fallback_text(asked: &ModelName, steps: &[FallbackStep]) -> HeaderValue {
+    let mut shown = model_text(asked).into_owned();
+    for step in steps {
+        let (model, cause) = (model_text(&step.model), step.cause.as_str());
+        shown.push_str(&format!(">{model} ({cause})"));
+    }
+    text(&shown)
 }
 
 /// Names and ids are visible ASCII by their types; anything else is left out of a header.

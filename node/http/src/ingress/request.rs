@@ -6,7 +6,9 @@
 //! [`Request`]: grapevine_core::request::Request
 
 mod called;
+mod fallback;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,11 +20,12 @@ use grapevine_base::overdue::Overdue;
 use grapevine_base::shown;
 use grapevine_core::dialect::RequestDialect;
 use grapevine_core::forwarding::PathScope;
-use grapevine_core::ids::RegionName;
+use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::latency::RequestShape;
 use grapevine_core::outcome::{Finding, Outcome, Refusal};
 use grapevine_core::request::{Action, AttemptEvent, AttemptId, RequestError, RequestPriority};
 use grapevine_core::route::{self, Bar, Choice, Plan, PlanError, RouteQuery};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use http_body::Frame;
 use tokio::time::Instant;
@@ -50,6 +53,8 @@ pub(super) struct Admitted {
     pub(super) head: Asked,
     pub(super) body: CallBody,
     pub(super) priority: RequestPriority,
+    /// Lists of models, each of which must have the one that is asked for.
+    pub(super) model_lists: Vec<Arc<BTreeSet<ModelName>>>,
 }
 
 /// Answers `request`.
@@ -60,7 +65,8 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
 ) -> Reply {
     if request.options.dry_run {
         let (ask, visitor) = (ask(&request, &track), &request.visitor);
-        let (plan, problem) = explain::explain(&context.driver, &ask, visitor);
+        let (mut plan, problem) = explain::explain(&context.driver, &ask, visitor);
+        plan["fallbacks"] = explain::fallbacks(&request.fallbacks(track.settings()));
         return reply::plan(track, plan, problem);
     }
     let allowed = request.options.timeout.unwrap_or(track.settings().deadline);
@@ -73,6 +79,7 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
         deadline: clock.timer(track.arrived_at() + allowed),
         request,
         track,
+        path: None,
         current: None,
         held: None,
     });
@@ -112,6 +119,8 @@ struct Driver<'a, L, P> {
     /// The regions that the rules and the client permit; empty permits all.
     allow_regions: Arc<[RegionName]>,
     track: Track,
+    /// The path with another model; `None` is the client's.
+    path: Option<PathAndQuery>,
     /// The answer of the attempt in flight.
     current: Option<Begun<'a>>,
     /// The last answer that was not good enough, in case no later one is better.
@@ -135,13 +144,18 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         let is_client_retrying = self.request.options.is_retrying;
         let priority = self.request.priority;
         let shape = shape(&self.request, &self.track);
+        let fallbacks = self.request.fallbacks(self.track.settings());
         let track = &mut self.track;
-        let mut action = track.start(priority, shape, is_client_retrying, planned);
+        let mut action = track.start(priority, shape, is_client_retrying, fallbacks, planned);
         loop {
             let next = match action {
                 Action::Plan => {
                     let planned = self.plan();
                     self.track.replan(planned)
+                }
+                Action::PlanFor { model } => {
+                    let planned = self.plan_for(&model);
+                    self.track.start_fallback(planned)
                 }
                 Action::Try {
                     attempt,
@@ -290,6 +304,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             ..
         } = begun;
         let first = first.flatten();
+        self.track.relays(attempt);
         reply::adopt(&mut answer.headers, &mut self.track, &choice, answer.status);
         let mut reply = http::Response::new(ReplyBody::empty());
         *reply.status_mut() = answer.status;

@@ -217,6 +217,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             head: asked,
             body,
             priority: RequestPriority::Interactive,
+            model_lists: key.and_then(|key| key.models.clone()).into_iter().collect(),
         })))
     }
 
@@ -367,7 +368,8 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let shape = ListShape::of(&head.headers);
         let view = self.context.driver.view();
         let path = self.track.path().path();
-        listing::answer(&view, key.as_deref(), path, shape)
+        let notes = &self.settings.model_notes;
+        listing::answer((&view, notes), key.as_deref(), path, shape)
     }
 
     /// The nodes that the client should use.

@@ -4,6 +4,8 @@
 //! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
 //! when the client goes away and everything is dropped early.
 
+mod fallback;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +17,11 @@ use grapevine_core::Instant;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::health::Witness;
-use grapevine_core::ids::ModelName;
 use grapevine_core::latency::RequestShape;
 use grapevine_core::limit::RequestGuard;
 use grapevine_core::outcome::Outcome;
 use grapevine_core::request::{
-    Action, AttemptEvent, AttemptId, Request, RequestPriority, RequestTerms,
+    Action, AttemptEvent, AttemptId, FallbackModels, Request, RequestPriority, RequestTerms,
 };
 use grapevine_core::residency::{ClientOrigin, Fence};
 use grapevine_core::route::{Choice, Plan, PlanError};
@@ -123,10 +124,6 @@ impl Track {
         &self.settings
     }
 
-    pub(super) fn model(&self) -> Option<&ModelName> {
-        self.record.model.as_ref()
-    }
-
     pub(super) fn method(&self) -> &Method {
         &self.method
     }
@@ -227,6 +224,7 @@ impl Track {
         priority: RequestPriority,
         shape: RequestShape,
         is_client_retrying: bool,
+        fallbacks: FallbackModels,
         planned: Result<Plan, PlanError>,
     ) -> Action {
         let guard = self.guard.take();
@@ -236,6 +234,7 @@ impl Track {
             is_client_retrying,
             scope: self.scope,
             model: self.record.model.clone(),
+            fallbacks,
             is_stream: self.record.stream,
             shape,
             arrived_at: self.arrived_at,
@@ -370,12 +369,14 @@ impl Track {
         }
         self.record.total = self.clock.now().since(self.arrived_at);
         let request = self.request.take();
+        let fallbacks = self.fallbacks_of(request.as_deref());
         let (ended, untried) = request
             .map(|request| request.into_history())
             .unwrap_or_default();
         self.recorder.record(RequestRecord {
             attempts: ended.into_iter().map(AttemptRecord::from).collect(),
             untried,
+            fallbacks,
             ..RequestRecord::clone(&self.record)
         });
     }

@@ -129,10 +129,28 @@ impl Visitor {
             model_is_unnamed: model.is_none(),
             caller: Caller {
                 mark: mark(location.address, key.as_deref()),
-                lossy: false,
+                lossy: None,
                 client,
                 key,
             },
+        }
+    }
+
+    /// The same client with a request for `model`: the rules may differ.
+    pub(super) fn asking(
+        &self,
+        settings: &IngressSettings,
+        mesh: &MeshRules,
+        model: &ModelName,
+    ) -> Self {
+        let question = ResidencyQuestion {
+            model: Some(model),
+            ..self.caller.question()
+        };
+        Self {
+            permitted: settings.residency.permits_with(mesh, &question),
+            model_is_unnamed: false,
+            ..self.clone()
         }
     }
 

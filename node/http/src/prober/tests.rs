@@ -3,6 +3,7 @@ mod providers;
 use std::net::Ipv4Addr;
 
 use grapevine_config::checked::{AuthConfig, ProviderConfig, TimeoutConfig};
+use grapevine_core::dialect::PermittedLoss;
 use http::{HeaderName, Uri};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,6 +99,7 @@ impl Upstream {
             auth,
             headers: headers.iter().map(header).collect(),
             renames: BTreeMap::new(),
+            lossy: PermittedLoss::Nothing,
             timeouts: TimeoutConfig::default(),
         };
         let targets = UpstreamTargets::new(vec![settings]).expect("usable settings");

@@ -36,4 +36,5 @@ pub use connect::tls_config;
 pub use credential::{CredentialFailure, CredentialState};
 #[doc(hidden)]
 pub use http1::probes;
+pub(crate) use target::HEALTH_PATH;
 pub use target::{SettingsError, UpstreamSettings, UpstreamTargets};

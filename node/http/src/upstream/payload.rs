@@ -23,26 +23,14 @@ pub(super) struct Payload {
 impl Payload {
     /// The call's body as it is.
     pub(super) fn whole(body: &CallBody) -> Self {
-        let [before, option, after] = body.pieces();
-        Self {
-            pieces: [before, option, after, Bytes::new(), Bytes::new()],
-            next: 0,
-        }
+        Self::of_pieces(body.pieces())
     }
 
     /// The call's body with its model called `model`; `None` where the model in it cannot be found with
     /// certainty.
     pub(super) fn renamed(body: &CallBody, headers: &HeaderMap, model: &ModelName) -> Option<Self> {
-        let (range, is_json) = asked::model_at(headers, body.received())?;
-        let name = if is_json {
-            Bytes::from(serde_json::Value::from(model.as_str()).to_string())
-        } else {
-            Bytes::copy_from_slice(model.as_str().as_bytes())
-        };
-        Some(Self {
-            pieces: body.renamed(range, name)?,
-            next: 0,
-        })
+        let (range, name) = asked::model_as(headers, body.received(), model)?;
+        body.renamed(range, name).map(Self::of_pieces)
     }
 
     /// A body of these pieces, some of which may be empty.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::ids::{ModelName, UpstreamName};
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -21,6 +22,9 @@ use super::provider::{ANTHROPIC_VERSION, ProviderRoute};
 
 /// The prefix of every path of the public API, which a base URL holds already.
 const API_PREFIX: &str = "/v1";
+
+/// The page of a self-hosted engine on its own health. No client can ask for it: its path is not below the API's.
+pub(crate) const HEALTH_PATH: &str = "/health";
 
 /// Paths below this one are Anthropic's, which has its own credential header.
 const MESSAGES_PATH: &str = "/v1/messages";
@@ -70,6 +74,8 @@ pub struct UpstreamSettings {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The upstream's own names of models, by the names clients use. Others keep their names.
     pub renames: BTreeMap<ModelName, ModelName>,
+    /// What translations of requests may lose, where the client does not say.
+    pub lossy: PermittedLoss,
     /// How long a call may take.
     pub timeouts: TimeoutConfig,
 }
@@ -163,6 +169,7 @@ pub(super) struct UpstreamTarget {
     /// `None` where requests pass as they are: OpenAI's paths, and a key that lasts.
     provided: Option<Box<ProvidedTarget>>,
     renames: BTreeMap<ModelName, ModelName>,
+    pub(super) lossy: PermittedLoss,
     pub(super) timeouts: TimeoutConfig,
     pub(super) dialects: TargetDialects,
     /// Whether probes send the key as `x-api-key`: a list of models has the same path at every provider.
@@ -257,6 +264,7 @@ impl UpstreamTarget {
                 })
             }),
             renames: settings.renames,
+            lossy: settings.lossy,
             timeouts: settings.timeouts,
             probes_by_api_key: AtomicBool::new(is_plain && is_anthropic),
         })
@@ -299,10 +307,16 @@ impl UpstreamTarget {
 
     /// The client's `path` as this upstream has it; `None` when the two do not make one.
     pub(super) fn path(&self, path: &PathAndQuery) -> Option<PathAndQuery> {
+        let text = path.as_str();
+        if text == HEALTH_PATH {
+            // It is next to the API, not below it.
+            let server = self.base_path.strip_suffix(API_PREFIX);
+            let server = server.unwrap_or(&self.base_path);
+            return PathAndQuery::try_from(format!("{server}{HEALTH_PATH}")).ok();
+        }
         if self.base_path == API_PREFIX {
             return Some(path.clone());
         }
-        let text = path.as_str();
         let below = text.strip_prefix(API_PREFIX).unwrap_or(text);
         PathAndQuery::try_from(format!("{}{below}", self.base_path)).ok()
     }
@@ -363,6 +377,7 @@ mod tests {
             auth: AuthConfig::key("secret"),
             headers: vec![],
             renames: BTreeMap::new(),
+            lossy: PermittedLoss::Nothing,
             timeouts: TimeoutConfig::default(),
         };
         UpstreamTarget::new(settings, None)
@@ -425,5 +440,18 @@ mod tests {
         let dressed = target.dress(KeyHeader::Bearer);
         let dressed = dressed.map(&HeaderMap::new(), &HeaderValue::from_static("grapevine"));
         assert!(dressed[header::AUTHORIZATION].is_sensitive());
+    }
+
+    #[test]
+    fn page_on_health_is_next_to_the_api() {
+        assert_eq!(
+            mapped("http://h:8000/v1", "/health"),
+            "http://h:8000/health"
+        );
+        assert_eq!(
+            mapped("http://h/engine/v1", "/health"),
+            "http://h/engine/health"
+        );
+        assert_eq!(mapped("http://h", "/health"), "http://h/health");
     }
 }

@@ -79,6 +79,7 @@ fn client(about: &str, roots: RootCertStore) -> UpstreamClient {
         auth: upstream.auth,
         headers: upstream.headers,
         renames: [(model("gpt-4o"), model("my:deployment"))].into(),
+        lossy: upstream.lossy.clone(),
         timeouts: upstream.timeout,
     };
     let targets = UpstreamTargets::new(vec![settings]).expect("usable settings");

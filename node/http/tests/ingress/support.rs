@@ -18,6 +18,7 @@ use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::checked::{AuthConfig, ProviderConfig, ProxyProtocol, TimeoutConfig};
+use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::engine::{Engine, Event, Identity, Models, Probe, UpstreamSpec, Via};
 use grapevine_core::fact::{Fact, FurtherFigures, Load, NodeFact, Phase, Standing, UpstreamFact};
 use grapevine_core::forwarding::Forwarding;
@@ -345,6 +346,8 @@ impl Default for Plan {
                     attempts_max: 4,
                     retry_on: RetryOn::default(),
                 }),
+                fallbacks: Arc::default(),
+                model_notes: Arc::default(),
                 deadline: Duration::from_secs(5),
                 keys: Keys::default(),
                 cors: Cors::Any,
@@ -391,6 +394,7 @@ impl Plan {
             auth: AuthConfig::key(&format!("{name}-secret")),
             headers: vec![],
             renames: BTreeMap::new(),
+            lossy: PermittedLoss::Nothing,
             timeouts: TimeoutConfig::default(),
         });
         self.specs.push(UpstreamSpec {

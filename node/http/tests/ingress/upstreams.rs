@@ -84,6 +84,7 @@ pub(crate) fn client(base_url: &str, tls: ClientConfig) -> UpstreamClient {
         auth: AuthConfig::None,
         headers: vec![],
         renames: BTreeMap::new(),
+        lossy: grapevine_core::dialect::PermittedLoss::Nothing,
         timeouts: TimeoutConfig::default(),
     }]);
     let passed = HeaderValue::from_static("grapevine");

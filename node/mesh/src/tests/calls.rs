@@ -188,7 +188,7 @@ async fn serving_node_applies_its_own_rules_to_the_client() {
                 client,
                 key,
                 mark: 7,
-                lossy: false,
+                lossy: None,
             }
         })
     };

@@ -348,7 +348,7 @@ pub(super) fn chat_head(request_id: &str, body_bytes: usize) -> RequestHead<'_> 
 /// The head of a request with a body of `body_bytes`.
 pub(super) fn head(request_id: &str, body_bytes: usize) -> RequestHead<'_> {
     RequestHead {
-        lossy: false,
+        lossy: None,
         request_id,
         upstream: UpstreamName::new("primary").expect("a valid name"),
         model: None,

@@ -12,9 +12,10 @@ use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, ServiceKe
 use grapevine_core::latency::ByClass;
 use grapevine_core::notice::Notice;
 use grapevine_core::units::{Share, Tier, Weight};
-use grapevine_core::view::Routes;
+use grapevine_core::view::{NodeView, Reach, Routes, UpstreamStatus};
 
 use super::*;
+use crate::credentials::CredentialReport;
 use crate::history::tests::record;
 use crate::record::{Served, Tokens};
 
@@ -132,6 +133,14 @@ fn losses() -> Losses {
             NodeName::new("jpn").expect("a valid name"),
             Duration::from_secs(7),
         )],
+        credentials: vec![CredentialReport {
+            upstream: UpstreamName::new("azure").expect("a valid name"),
+            kind: "entra",
+            expires_at: Some(SystemTime::now()),
+            renewed_at: None,
+            last_failure: None,
+            renewals: (1, 2),
+        }],
     }
 }
 

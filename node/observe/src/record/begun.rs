@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use grapevine_base::clock;
 use grapevine_base::exchange::RequestId;
+use grapevine_core::ids::ModelName;
+use grapevine_core::request::FallbackStep;
 use http::Method;
 use http::uri::PathAndQuery;
 
@@ -20,6 +22,8 @@ impl RequestRecord {
             method: excerpt::method(method),
             path: Excerpt::of_path(path),
             model: None,
+            fallbacks: Vec::new(),
+            dialect: None,
             stream: false,
             status: 0,
             served: None,
@@ -37,5 +41,19 @@ impl RequestRecord {
             trace: None,
             forwarded_as: None,
         }
+    }
+
+    /// The model that answered: the last that stood in, else the one asked for.
+    pub fn served_model(&self) -> Option<&ModelName> {
+        let last = self.fallbacks.last();
+        last.map(|step| &step.model).or(self.model.as_ref())
+    }
+
+    /// The changes of model in one text, such as `gpt-4o>claude-sonnet (context_too_long)`; `None` without any.
+    pub fn fallback(&self) -> Option<String> {
+        let asked = self.model.as_ref().filter(|_| !self.fallbacks.is_empty())?;
+        let step = |step: &FallbackStep| format!(">{} ({})", step.model, step.cause.as_str());
+        let steps: String = self.fallbacks.iter().map(step).collect();
+        Some(format!("{asked}{steps}"))
     }
 }

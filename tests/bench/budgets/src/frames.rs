@@ -33,7 +33,7 @@ pub(crate) fn exchange(count: u32) -> anyhow::Result<()> {
     let model = mesh::model()?;
     for _ in 0..count {
         let request = RequestHead {
-            lossy: false,
+            lossy: None,
             request_id: "req_0123456789abcdef01234567",
             upstream: upstream.clone(),
             model: Some(model.clone()),

@@ -86,7 +86,7 @@ const plan = (record) => {
       h('span', { class: 'number' }, wasTried ? String(index + 1) : ''),
       h('span', { class: 'who' }, h('b', null, `${one.node} → ${one.upstream}`), h('small', null, one.region)),
       h('span', { class: 'how' }, outcome, wasTried ? h('small', null, `after ${milliseconds(one.ms)}`) : one.times > 1 ? h('small', null, `up to ${one.times} times`) : null),
-      h('span', { class: 'because' }, h('b', null, one.reason), one.detail ? h('small', null, one.detail) : null),
+      h('span', { class: 'because' }, h('b', null, one.reason), one.model && one.model !== record.model ? h('small', null, `for ${one.model}`) : null, one.detail ? h('small', null, one.detail) : null),
       cost(one.cost_ms, most),
     );
   };
@@ -111,6 +111,8 @@ const details = (record) => {
         fact('Id', record.id),
         fact('Asked for', `${record.method} ${record.path}`),
         fact('Stream', record.stream ? 'yes' : 'no'),
+        fact('Translated', record.dialect?.replace('>', ' → ')),
+        fact('Other models', record.fallbacks?.length ? record.fallbacks.map((step) => `${step.model} (${step.cause})`).join(' → ') : null),
         fact('Error', record.error),
         fact('Added by this node', milliseconds(record.overhead_ms)),
         fact('Tokens', tokens),

@@ -14,7 +14,7 @@ const body = table(byId('upstreams'), 'Upstreams and their health', [
   ['Whole answer', 'number', 'Expected time to an answer that is not streamed, as its node measures it'],
   ['Errors', 'number', 'The share of recent attempts that failed'],
   ['In flight', 'number'],
-  ['Models', 'models'],
+  ['Models', 'models', 'And the dialects that it reads; others are translated'],
 ]);
 
 const TONES = { healthy: 'good', untested: 'idle', suspect: 'warn', cooldown: 'warn', probing: 'bad', ejected: 'bad' };
@@ -45,6 +45,15 @@ const again = ({ node, upstream, self }) => {
   return NONE;
 };
 
+// The issued credential of this node's own upstream: its kind, what is left of it, and why it was not renewed last.
+const credential = ({ upstream }) => {
+  const held = upstream.credential;
+  if (!held) return '';
+  const left = held.expires_in_ms === null ? 'none at hand' : `${span(held.expires_in_ms)} left`;
+  const isNewest = held.last_failure && (held.renewed_ms_ago === null || held.last_failure.ms_ago < held.renewed_ms_ago);
+  return ` · ${held.kind} credential: ${left}${isNewest ? `, not renewed ${span(held.last_failure.ms_ago)} ago: ${held.last_failure.reason}` : ''}`;
+};
+
 const create = () => {
   const cells = [...body.previousSibling.firstChild.children].map((head, index) =>
     h(index === 1 ? 'th' : 'td', { class: head.className, scope: index === 1 ? 'row' : null, 'data-title': head.textContent }),
@@ -62,7 +71,7 @@ const update = (row, item) => {
   attribute(row, 'data-upstream', `${node.name}/${upstream.name}`);
   setPill(cells[0], tone, word);
   text(cells[1].firstChild, upstream.name);
-  text(cells[1].lastChild, `${node.name}${node.region && node.region !== node.name ? ` · ${node.region}` : ''}`);
+  text(cells[1].lastChild, `${node.name}${node.region && node.region !== node.name ? ` · ${node.region}` : ''}${credential(item)}`);
   text(cells[2], why(item));
   text(cells[3], span(upstream.since_ms));
   text(cells[4], again(item));
@@ -77,7 +86,8 @@ const update = (row, item) => {
   meter.firstChild.style.width = `${share * 100}%`;
   attribute(meter, 'data-tone', share >= 0.85 ? 'warn' : null);
   const more = upstream.models_total - upstream.models.length;
-  text(cells[10], upstream.models.join(', ') + (more > 0 ? ` and ${more} more` : ''));
+  const read = upstream.dialects?.length ? ` · ${upstream.dialects.join(', ')}` : '';
+  text(cells[10], upstream.models.join(', ') + (more > 0 ? ` and ${more} more` : '') + read);
 };
 
 export const showUpstreams = (mesh) => {

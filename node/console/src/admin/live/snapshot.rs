@@ -65,6 +65,7 @@ pub(super) fn picture(admin: &Admin, view: &View) -> Value {
     let mut readiness = admin.readiness.reasons(view);
     readiness.warnings.truncate(WARNINGS_MAX);
     let mut picture = of_view(view, now);
+    mesh::add_credentials(&mut picture, &(admin.losses)().credentials);
     for (key, value) in [
         ("time", json!(clock::wall().as_secs_f64())),
         ("version", json!(env!("CARGO_PKG_VERSION"))),

@@ -88,6 +88,12 @@ impl<'a> Section<'a> {
         Some(self.at(index)?.1).filter(|at| !at.is_nothing())
     }
 
+    /// The value of a key, which is left. `None` when it is absent or null.
+    pub(super) fn peek(&self, key: &str) -> Option<At<'a>> {
+        let index = self.entries.iter().position(|entry| entry.key == key)?;
+        Some(self.at(index)?.1).filter(|at| !at.is_nothing())
+    }
+
     /// Each key that nobody took, by its own name.
     pub(super) fn rest(&mut self) -> Vec<(&'a str, At<'a>)> {
         let left = (0..self.entries.len()).filter(|index| !self.taken.contains(index));

@@ -130,7 +130,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             upstream: upstream.name.clone(),
             model: self.request.head.model.clone(),
             method: self.track.method().clone(),
-            path: self.track.path().clone(),
+            path: self.path().clone(),
             headers: self.track.headers_of_attempt(attempt, headers),
             body: self.request.body.clone(),
             stream: is_stream(self.track.path(), self.request.head.stream),

@@ -118,3 +118,47 @@ async fn probe_without_a_credential_fails_and_says_why() {
     );
     assert!(upstream.seen().is_empty());
 }
+
+#[tokio::test]
+async fn engine_is_asked_how_it_is_and_then_for_its_models() {
+    let about = "provider: vllm, base_url: 'http://h', api_key: k";
+    let upstream = start(about, |_| answer(200, "", LIST)).await;
+    let report = upstream.probed(Probe::Health, Duration::from_secs(5)).await;
+    assert_eq!(report.outcome, Outcome::status(200));
+    assert_eq!(report.models.map(|models| models.len()), Some(1));
+    let seen = upstream.seen();
+    let lines = seen.iter().map(|head| head.lines().next());
+    let lines: Vec<_> = lines.flatten().collect();
+    assert_eq!(lines, ["get /health http/1.1", "get /models http/1.1"]);
+}
+
+#[tokio::test]
+async fn engine_that_has_died_or_still_loads_fails_though_it_lists_models() {
+    let upstream = start(
+        "provider: llamacpp, base_url: 'http://h'",
+        |head| match head.starts_with("get /health ") {
+            true => answer(503, "", r#"{"error":{"message":"Loading model"}}"#),
+            false => answer(200, "", LIST),
+        },
+    )
+    .await;
+    let report = upstream.probed(Probe::Health, Duration::from_secs(5)).await;
+    assert_eq!(report.outcome, Outcome::status(503));
+    let detail = report.detail.expect("a reason");
+    assert!(detail.contains("/health: status 503"), "{detail}");
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn engine_without_a_page_on_its_health_is_judged_by_its_list() {
+    let upstream = start("provider: sglang, base_url: 'http://h'", |head| match head
+        .starts_with("get /health ")
+    {
+        true => answer(404, "", "{}"),
+        false => answer(200, "", LIST),
+    })
+    .await;
+    let report = upstream.probed(Probe::Health, Duration::from_secs(5)).await;
+    assert_eq!(report.outcome, Outcome::status(200));
+    assert_eq!(upstream.seen().len(), 2);
+}

@@ -49,6 +49,7 @@ pub(in crate::upstream) struct HeldCredential {
 struct Course {
     is_renewing: bool,
     failures: u32,
+    failures_total: u64,
     /// Not before then after a failure.
     next_at: Option<Instant>,
     last_failure: Option<(SystemTime, CredentialFailure)>,
@@ -82,6 +83,7 @@ impl HeldCredential {
             course: Mutex::new(Course {
                 is_renewing: false,
                 failures: 0,
+                failures_total: 0,
                 next_at: None,
                 last_failure: None,
                 renewed_at: None,
@@ -206,6 +208,7 @@ impl HeldCredential {
 
     fn fail(&self, failure: CredentialFailure, now: Instant, course: &mut Course) {
         course.failures = course.failures.saturating_add(1);
+        course.failures_total += 1;
         let draw = course.draw();
         let next_at = now + pause(course.failures, draw);
         course.next_at = Some(next_at);
@@ -256,6 +259,7 @@ impl HeldCredential {
             expires_at: course.expires_at,
             renewed_at: course.renewed_at,
             last_failure: course.last_failure,
+            renewals: (course.serial, course.failures_total),
         }
     }
 }

@@ -119,6 +119,8 @@ pub struct CredentialState {
     pub renewed_at: Option<SystemTime>,
     /// The last one that failed, and why.
     pub last_failure: Option<(SystemTime, CredentialFailure)>,
+    /// Renewals that succeeded, and that failed, since the start.
+    pub renewals: (u64, u64),
 }
 
 /// Who issues a credential.

@@ -29,6 +29,7 @@ fn targets(timeouts: TimeoutConfig) -> UpstreamTargets {
         auth: AuthConfig::None,
         headers: vec![],
         renames: BTreeMap::new(),
+        lossy: grapevine_core::dialect::PermittedLoss::Nothing,
         timeouts,
     };
     UpstreamTargets::new(vec![settings]).expect("usable settings")

@@ -11,6 +11,7 @@
 //! translation; of a stream one event.
 
 mod body;
+mod losses;
 mod refused;
 mod request;
 mod rewritten;
@@ -23,7 +24,7 @@ use grapevine_base::headers;
 use grapevine_core::dialect::Dialect;
 use grapevine_core::outcome::Outcome;
 use grapevine_dialect::grammar::AnswerTerms;
-use grapevine_dialect::{Framing, Loss, TranslateError, TranslatedError, Translation};
+use grapevine_dialect::{Framing, TranslateError, TranslatedError, Translation};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use http_body_util::{BodyExt, Full, Limited};
@@ -42,9 +43,6 @@ const ERROR_BYTES_MAX: usize = 256 * 1_024;
 
 /// The most text of an upstream's own error that a header holds.
 const ERROR_TEXT_MAX: usize = 512;
-
-/// The most text about losses that a header holds.
-const LOST_TEXT_MAX: usize = 1_024;
 
 impl UpstreamClient {
     /// Makes `call` in another way than as it is.
@@ -126,8 +124,7 @@ impl UpstreamClient {
             Ok(translated) => translated,
             Err(error) => return Ok(refused::malformed(client, &error)),
         };
-        let lost = translated.losses.iter().find(|loss| !loss.is_advice());
-        if let Some(lost) = lost.filter(|_| !call.caller.lossy) {
+        if let Some(lost) = losses::refused(&translated.losses, &call, &target.lossy) {
             return Ok(refused::not_said(lost, crossing));
         }
         let mut terms = std::mem::take(&mut translated.terms);
@@ -140,7 +137,7 @@ impl UpstreamClient {
             true => self.call_reframed(target, call).await?,
             false => self.call_stripped(target, call).await?,
         };
-        let losses = lost_paths(&translated.losses);
+        let losses = losses::paths(&translated.losses);
         let answer = if !answer.status.is_success() {
             error(&translation, answer).await?
         } else if is_stream && is_stream_answer(&answer.headers) {
@@ -317,12 +314,6 @@ fn unreadable(error: TranslateError) -> CallFailure {
         Outcome::BrokenOff,
         format!("the answer is none of the upstream's dialect: {error}"),
     )
-}
-
-/// The paths of what a request lost, as a header has them; `None` where that is nothing.
-fn lost_paths(losses: &[Loss]) -> Option<HeaderValue> {
-    let paths: Vec<&str> = losses.iter().map(|loss| loss.path.as_str()).collect();
-    visible(paths.join(", ").as_bytes(), LOST_TEXT_MAX).filter(|paths| !paths.is_empty())
 }
 
 /// The beginning of a text as a header may hold it: what is not visible ASCII is a question mark.

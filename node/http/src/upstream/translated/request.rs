@@ -6,20 +6,12 @@ use bytes::Bytes;
 use grapevine_base::call_body::CallBody;
 use grapevine_base::exchange::Call;
 use grapevine_base::headers;
-use grapevine_core::dialect::Dialect;
+use grapevine_core::dialect::{Dialect, push_segment};
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::dialects::Crossing;
-
-/// What stands in a segment of a path as it is (RFC 3986, 2.3).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// What clients say to the provider of their own dialect alone.
 const OF_A_DIALECT: [&str; 5] = ["anthropic-", "openai-", "x-goog-", "x-amz-", "amz-sdk-"];
@@ -44,8 +36,10 @@ pub(super) fn in_dialect(
 
 fn path(dialect: Dialect, model: Option<&str>, is_stream: bool) -> Option<PathAndQuery> {
     let of_model = |before: &str, after: &str| {
-        let model = utf8_percent_encode(model?, SEGMENT);
-        PathAndQuery::try_from(format!("{before}{model}{after}")).ok()
+        let mut path = before.to_owned();
+        push_segment(model?, &mut path)?;
+        path.push_str(after);
+        PathAndQuery::try_from(path).ok()
     };
     match (dialect, is_stream) {
         (Dialect::Chat, _) => Some(PathAndQuery::from_static("/v1/chat/completions")),

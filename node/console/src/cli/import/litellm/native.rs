@@ -8,7 +8,7 @@ use super::super::section::At;
 use super::called::Called;
 use super::model::Serves;
 use super::params::Params;
-use super::reading::{Reading, Spelling};
+use super::reading::{Reading, Spelling, escaped};
 
 /// What a named provider's upstream has. Texts are as written in the new file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -207,6 +207,14 @@ impl Reading {
         provider: Provider,
         params: &mut Params<'_>,
     ) -> Option<WrittenAuth> {
+        let source = match provider {
+            Provider::Bedrock => self.aws_source(params),
+            Provider::Vertex => self.key_file(params),
+            _ => None,
+        };
+        if source.is_some() {
+            return source;
+        }
         let (way, keys, required): (_, &[(&str, &'static str)], _) = match provider {
             Provider::Azure => ("entra", &ENTRA, 3),
             Provider::Bedrock => ("aws", &AWS, 2),
@@ -233,6 +241,63 @@ impl Reading {
             parts.push((new, written?));
         }
         (!parts.is_empty()).then_some(WrittenAuth::Parts(way, parts))
+    }
+}
+
+/// How LiteLLM writes a file that holds a web identity, and a variable that names one.
+const IN_FILE: &str = "oidc/file/";
+const IN_FILE_OF_VARIABLE: &str = "oidc/env_path/";
+
+impl Reading {
+    /// A role that is assumed with a web identity, or else a profile, as LiteLLM prefers them. What is written and
+    /// cannot be carried over stays, and is reported as every key that is left.
+    fn aws_source(&mut self, params: &mut Params<'_>) -> Option<WrittenAuth> {
+        let identity = params.peek("aws_web_identity_token");
+        let role = params.peek("aws_role_name").is_some();
+        let file = identity.as_ref().filter(|_| role).and_then(|at| {
+            let text = at.text()?;
+            match (
+                text.strip_prefix(IN_FILE),
+                text.strip_prefix(IN_FILE_OF_VARIABLE),
+            ) {
+                (Some(path), _) => Some(escaped(path)),
+                (None, Some(name)) => self.variable(at, name),
+                (None, None) => None,
+            }
+        });
+        if let Some(file) = file {
+            params.take("aws_web_identity_token");
+            if let Some(at) = params.take("aws_session_name") {
+                let problem = "is left out: the session is called after the node";
+                self.findings.add(Kind::Note, &at, problem, "nothing to do");
+            }
+            let role = params.take("aws_role_name").and_then(|at| self.text(&at))?;
+            let mut parts = vec![("role_arn", role), ("web_identity_token_file", file)];
+            let endpoint = params.take("aws_sts_endpoint");
+            let endpoint = endpoint.and_then(|at| self.text(&at));
+            parts.extend(endpoint.map(|url| ("sts_url", url)));
+            return Some(WrittenAuth::Parts("aws", parts));
+        }
+        let is_by_role = role || identity.is_some();
+        let profile = params.peek("aws_profile_name").filter(|_| !is_by_role)?;
+        let profile = self.text(&profile)?;
+        params.take("aws_profile_name");
+        Some(WrittenAuth::Parts("aws", vec![("profile", profile)]))
+    }
+
+    /// The file of a service account's key. A variable may hold the key itself, and stays.
+    fn key_file(&mut self, params: &mut Params<'_>) -> Option<WrittenAuth> {
+        let at = params.peek("vertex_credentials")?;
+        let path = at.text().filter(|text| {
+            let is_path = text.ends_with(".json") && !text.contains(['{', '\n']);
+            is_path && matches!(Spelling::of(text), Spelling::Plain)
+        })?;
+        let path = escaped(path);
+        params.take("vertex_credentials");
+        Some(WrittenAuth::Parts(
+            "google",
+            vec![("credentials_file", path)],
+        ))
     }
 }
 

@@ -9,6 +9,12 @@ pub(super) struct Params<'a> {
 }
 
 impl<'a> Params<'a> {
+    /// The value of `key`, which stays.
+    pub(super) fn peek(&self, key: &str) -> Option<At<'a>> {
+        let named = self.named.as_ref().and_then(|named| named.peek(key));
+        self.own.peek(key).or(named)
+    }
+
     /// Takes the value of `key`: the deployment's own, else the credentials'.
     pub(super) fn take(&mut self, key: &str) -> Option<At<'a>> {
         let named = self.named.as_mut().and_then(|named| named.take(key));

@@ -20,6 +20,7 @@ fn targets(about: &str) -> UpstreamTargets {
         auth: config.auth,
         headers: config.headers,
         renames: Default::default(),
+        lossy: config.lossy.clone(),
         timeouts: config.timeout,
     };
     UpstreamTargets::new(vec![settings]).expect("usable settings")

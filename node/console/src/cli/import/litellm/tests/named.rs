@@ -59,12 +59,43 @@ fn keys_of_aws_are_carried_over_as_variables() {
     let half =
         one("model: bedrock/x.y, aws_region_name: us-east-1, aws_access_key_id: os.environ/ID");
     assert_eq!(finding(&half, "aws_access_key_id").0, Kind::Lost);
-    for key in ["aws_profile_name", "aws_role_name"] {
-        let step = one(&format!(
-            "model: bedrock/x.y, aws_region_name: us-east-1, {key}: a"
-        ));
-        assert_eq!(finding(&step, key).0, Kind::Step);
+    let step = one("model: bedrock/x.y, aws_region_name: us-east-1, aws_role_name: a");
+    assert_eq!(finding(&step, "aws_role_name").0, Kind::Step);
+}
+
+#[test]
+fn profiles_and_roles_with_a_web_identity_in_a_file_are_carried_over() {
+    let with = |about: &str| {
+        one(&format!(
+            "model: bedrock/x.y, aws_region_name: us-east-1, {about}"
+        ))
+    };
+    let profile = with("aws_profile_name: team");
+    assert!(
+        profile
+            .config
+            .contains("      aws:\n        profile: team\n"),
+        "{}",
+        profile.config
+    );
+    let role = with(
+        "aws_role_name: \"arn:aws:iam::1:role/r\", aws_session_name: s, aws_profile_name: p, \
+         aws_web_identity_token: oidc/file//var/run/token",
+    );
+    assert_eq!(finding(&role, "aws_session_name").0, Kind::Note);
+    assert_eq!(finding(&role, "aws_profile_name").0, Kind::Lost);
+    for written in [
+        "role_arn: \"arn:aws:iam::1:role/r\"\n",
+        "web_identity_token_file: \"/var/run/token\"\n",
+    ] {
+        assert!(role.config.contains(written), "{}", role.config);
     }
+    let variable =
+        with("aws_role_name: r, aws_web_identity_token: oidc/env_path/AWS_WEB_IDENTITY_TOKEN_FILE");
+    let written = "web_identity_token_file: ${AWS_WEB_IDENTITY_TOKEN_FILE}";
+    assert!(variable.config.contains(written), "{}", variable.config);
+    let elsewhere = with("aws_role_name: r, aws_web_identity_token: oidc/google/audience");
+    assert_eq!(finding(&elsewhere, "aws_web_identity_token").0, Kind::Step);
 }
 
 #[test]
@@ -104,6 +135,11 @@ fn vertex_is_asked_in_the_dialect_of_the_models_maker() {
     ));
     assert_eq!(finding(&file, "vertex_credentials").0, Kind::Step);
     assert!(!file.config.contains("hunter2"), "{}", file.config);
+    let written = one(
+        "model: vertex_ai/gemini-3, vertex_project: p, vertex_location: global, vertex_credentials: /etc/key.json",
+    );
+    let file = "      google:\n        credentials_file: \"/etc/key.json\"\n";
+    assert!(written.config.contains(file), "{}", written.config);
     let nowhere = one("model: vertex_ai/gemini-3");
     assert!(nowhere.config.contains("project: ${VERTEXAI_PROJECT}"));
     assert!(nowhere.config.contains("location: us-central1"));
