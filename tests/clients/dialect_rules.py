@@ -84,7 +84,7 @@ def end(dialect, body):
         body |= {"status": "completed", "error": None}
     elif dialect == "messages":
         body["stop_reason"] = body.get("stop_reason") or "end_turn"
-    elif dialect == "gemini" and not (body.get("promptFeedback") or {}).get("blockReason"):
+    elif dialect == "gemini":
         body["candidates"] = body.get("candidates") or [{"content": {"parts": [{"text": "Hello"}]}}]
         for candidate in body["candidates"]:
             candidate["finishReason"] = candidate.get("finishReason") or "STOP"

@@ -20,6 +20,14 @@ GEMINI_REQUEST = {
 # What only the SDK knows of an answer, and never sees on the wire.
 GEMINI_NOT_ON_THE_WIRE = ["sdkHttpResponse", "automaticFunctionCallingHistory", "parsed"]
 
+VIDEO_PART = {
+    "type": "object", "required": ["type", "video_url"], "additionalProperties": False,
+    "properties": {
+        "type": {"const": "video_url"},
+        "video_url": {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"],
+                      "additionalProperties": False}},
+}
+
 # In the URL, not in the body.
 CONVERSE_IN_URL = ["modelId"]
 
@@ -33,16 +41,33 @@ def schema(dialect, kind):
 def chat(kind):
     from openai.types import chat as types
     from openai.types.chat import completion_create_params as params
-    return of_type({"request": params.CompletionCreateParams, "answer": types.ChatCompletion,
-                    "event": types.ChatCompletionChunk}[kind], closed=kind == "request")
+    whole = of_type({"request": params.CompletionCreateParams, "answer": types.ChatCompletion,
+                     "event": types.ChatCompletionChunk}[kind], closed=kind == "request")
+    definitions = whole["$defs"]
+    if kind == "request":
+        # What other servers that speak chat completions take beside OpenAI's own: thoughts that go back to the model,
+        # and vLLM's films.
+        message = definitions["ChatCompletionAssistantMessageParam"]["properties"]
+        message["reasoning_content"] = {"type": "string"}
+        content = definitions["ChatCompletionUserMessageParam"]["properties"]["content"]["anyOf"]
+        parts = next(variant["items"]["anyOf"] for variant in content if variant["type"] == "array")
+        parts.append(VIDEO_PART)
+    if kind == "event":
+        # OpenAI streams calls of custom tools so; the SDK's type of a chunk lists functions alone.
+        definitions["ChoiceDeltaToolCall"]["properties"]["type"] = {"enum": ["function", "custom", None]}
+    return whole
 
 
 @functools.cache
 def responses(kind):
     from openai.types import responses as types
     from openai.types.responses import response_create_params as params
-    return of_type({"request": params.ResponseCreateParams, "answer": types.Response,
-                    "event": types.ResponseStreamEvent}[kind], closed=kind == "request")
+    whole = of_type({"request": params.ResponseCreateParams, "answer": types.Response,
+                     "event": types.ResponseStreamEvent}[kind], closed=kind == "request")
+    if kind == "request":
+        # The API takes what the model said before, a refusal say, without the id and status of a stored item.
+        whole["$defs"]["ResponseOutputMessageParam"]["required"] = ["content", "role", "type"]
+    return whole
 
 
 @functools.cache
@@ -60,6 +85,9 @@ def gemini(kind):
         whole = of_type(types.GenerateContentResponse, closed=True)
         for name in GEMINI_NOT_ON_THE_WIRE:
             whole["properties"].pop(name, None)
+        # Google's API says it, as recorded answers show; the SDK passes over what it does not know.
+        usage = whole["$defs"]["GenerateContentResponseUsageMetadata"]["properties"]
+        usage["serviceTier"] = {"type": "string"}
         return whole
     properties, definitions = {}, {}
     for field, (form, name) in GEMINI_REQUEST.items():

@@ -26,6 +26,12 @@ pub(super) fn write(part: &Part, toward: Toward, losses: &mut LossList) -> Optio
             return None;
         }
         PartKind::Text(text) | PartKind::Refusal(text) => typed("text", "text", json!(text)),
+        PartKind::Attachment(_) | PartKind::ToolResult(_)
+            if !is_home && toward == Toward::Client =>
+        {
+            losses.add(part.rest.path(), "an answer of messages has no such part");
+            return None;
+        }
         PartKind::Attachment(attachment) => {
             write_attachment(attachment, &part.rest, toward, losses)?
         }
