@@ -89,7 +89,11 @@ pub(crate) fn sampling(request: &HubRequest, losses: &mut LossList) -> Sampling 
         }
         return sampling;
     }
-    let is_hot = |number: &Number| number.as_f64().is_some_and(|number| number > TEMPERATURE_MAX);
+    let is_hot = |number: &Number| {
+        number
+            .as_f64()
+            .is_some_and(|number| number > TEMPERATURE_MAX)
+    };
     if sampling.temperature.as_ref().is_some_and(is_hot) {
         let reason = "the model takes temperatures up to 1";
         losses.add(request.rest.at("temperature"), reason);

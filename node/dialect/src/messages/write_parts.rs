@@ -91,7 +91,12 @@ fn write_attachment(
         rest.at("detail"),
         "messages always looks at images closely",
     );
-    let Some(kind) = block_kind(attachment) else {
+    let kind = match (is_home, attachment.kind) {
+        (true, AttachmentKind::Image) => Some("image"),
+        (true, _) => Some("document"),
+        (false, _) => block_kind(attachment),
+    };
+    let Some(kind) = kind else {
         losses.add(
             rest.path(),
             "messages takes images, PDF and plain text alone",

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::write_parts::write_content;
 use super::{DIALECT, tools, write_reasoning, write_turns};
-use crate::{cache_mark, claude};
 use crate::fields::{inside, put};
 use crate::grammar::{Object, Toward};
 use crate::hub::request::{HubRequest, OutputFormat, OutputKind};
 use crate::loss::LossList;
 use crate::unsayable::{self, RequestField};
+use crate::{cache_mark, claude};
 
 /// What the dialect lacks, and what a client reads about that.
 const UNSAYABLE: [(RequestField, &str); 10] = [

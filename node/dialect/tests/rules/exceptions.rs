@@ -89,9 +89,8 @@ const SILENT: [(Dialect, &str, &str); 14] = [
 
 /// Why a problem is none.
 pub(crate) fn reason(problem: &str) -> Option<&'static str> {
-    let is_meant = |(whom, what, _): &&(&str, &str, &str)| {
-        problem.contains(whom) && problem.ends_with(what)
-    };
+    let is_meant =
+        |(whom, what, _): &&(&str, &str, &str)| problem.contains(whom) && problem.ends_with(what);
     EXCEPTIONS
         .iter()
         .find(is_meant)
@@ -103,6 +102,6 @@ pub(crate) fn says_nothing(dialect: Dialect, field: &str) -> bool {
     // Which words a guardrail looks at; the guardrail itself is named as lost.
     field.ends_with("guardContent.text.qualifiers")
         || SILENT
-        .iter()
-        .any(|(from, name, _)| *from == dialect && *name == field)
+            .iter()
+            .any(|(from, name, _)| *from == dialect && *name == field)
 }

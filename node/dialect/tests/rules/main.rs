@@ -15,6 +15,8 @@
 mod collection;
 mod exceptions;
 mod oracle;
+#[path = "../said/mod.rs"]
+mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,10 +24,15 @@ use collection::{Kind, payloads};
 use grapevine_dialect::grammar::AnswerTerms;
 use grapevine_dialect::{Dialect, Loss, Translation};
 use oracle::{Body, Generated, Oracle};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 /// Bodies by chance of each dialect and kind.
-const GENERATED: usize = 150;
+const GENERATED: usize = 60;
+
+/// Answers by chance, each streamed by every dialect.
+const STREAMED: usize = 40;
 
 /// Models of each dialect whose rules differ.
 fn models(dialect: Dialect) -> [&'static str; 2] {
@@ -122,7 +129,11 @@ fn answers_of_the_collection_follow_the_rules_of_every_receiver() {
         }
     }
     problems.extend(oracle.problems(&written));
-    report("answers and events of the collection", written.len(), &problems);
+    report(
+        "answers and events of the collection",
+        written.len(),
+        &problems,
+    );
 }
 
 fn terms() -> AnswerTerms {
@@ -159,9 +170,8 @@ fn events(upstream: Dialect, client: Dialect, events: &Value) -> Result<Vec<Valu
 fn generated_bodies_follow_the_rules_of_every_receiver() {
     let Some(oracle) = Oracle::find() else { return };
     let generated = oracle.generated(GENERATED);
-    let (asked, answered): (Vec<Generated>, Vec<Generated>) = generated
-        .into_iter()
-        .partition(|one| one.kind == "request");
+    let (asked, answered): (Vec<Generated>, Vec<Generated>) =
+        generated.into_iter().partition(|one| one.kind == "request");
     let bodies: Vec<_> = asked
         .into_iter()
         .map(|one| (one.name, one.dialect, one.body))
@@ -181,6 +191,32 @@ fn generated_bodies_follow_the_rules_of_every_receiver() {
 }
 
 #[test]
+fn generated_streams_follow_the_rules_of_every_receiver() {
+    let Some(oracle) = Oracle::find() else { return };
+    let mut runner = TestRunner::deterministic();
+    let (mut written, mut problems) = (Vec::new(), Vec::new());
+    for number in 0..STREAMED {
+        let (parts, is_cut_short) = said::answers().new_tree(&mut runner).unwrap().current();
+        for upstream in Dialect::ALL {
+            let streamed = Value::Array(said::events(upstream, &parts, is_cut_short));
+            for client in others(upstream) {
+                let name = format!("{upstream} stream {number} as {client}");
+                match events(upstream, client, &streamed) {
+                    Ok(bodies) => written.extend(
+                        bodies
+                            .into_iter()
+                            .map(|body| Body::new(client, "event", name.clone(), body)),
+                    ),
+                    Err(problem) => problems.push(format!("{name}: {problem}")),
+                }
+            }
+        }
+    }
+    problems.extend(oracle.problems(&written));
+    report("events of generated streams", written.len(), &problems);
+}
+
+#[test]
 fn no_field_of_a_request_is_left_out_in_silence() {
     let Some(oracle) = Oracle::find() else { return };
     let generated = oracle.generated(0);
@@ -195,7 +231,9 @@ fn no_field_of_a_request_is_left_out_in_silence() {
             let with = translated(one.dialect, to, model, &one.body);
             let without = translated(one.dialect, to, model, without);
             let key = (one.dialect, to, field.clone());
-            let is_named = with.as_ref().is_ok_and(|(_, losses)| is_named(field, losses));
+            let is_named = with
+                .as_ref()
+                .is_ok_and(|(_, losses)| is_named(field, losses));
             *said.entry(key).or_default() |= is_named || with != without;
         }
     }
@@ -244,20 +282,50 @@ fn the_rules_refuse_what_breaks_them() {
     let Some(oracle) = Oracle::find() else { return };
     let body = |dialect, kind, body| Body::new(dialect, kind, format!("{dialect} {kind}"), body);
     let broken = [
-        body(Dialect::Chat, "request", json!({"model": "m", "messages": [{"role": "user"}]})),
-        body(Dialect::Responses, "request", json!({"model": "m", "input": [{"type": "mist"}]})),
-        body(Dialect::Messages, "request", json!({"model": "m", "messages": []})),
-        body(Dialect::Gemini, "request", json!({"contents": [{"parts": [{"txt": "a"}]}]})),
-        body(Dialect::Converse, "request", json!({"messages": [{"role": "mist", "content": []}]})),
+        body(
+            Dialect::Chat,
+            "request",
+            json!({"model": "m", "messages": [{"role": "user"}]}),
+        ),
+        body(
+            Dialect::Responses,
+            "request",
+            json!({"model": "m", "input": [{"type": "mist"}]}),
+        ),
+        body(
+            Dialect::Messages,
+            "request",
+            json!({"model": "m", "messages": []}),
+        ),
+        body(
+            Dialect::Gemini,
+            "request",
+            json!({"contents": [{"parts": [{"txt": "a"}]}]}),
+        ),
+        body(
+            Dialect::Converse,
+            "request",
+            json!({"messages": [{"role": "mist", "content": []}]}),
+        ),
         body(Dialect::Chat, "answer", json!({"id": "a"})),
-        body(Dialect::Responses, "event", json!({"type": "response.created"})),
-        body(Dialect::Messages, "event", json!({"type": "content_block_stop"})),
+        body(
+            Dialect::Responses,
+            "event",
+            json!({"type": "response.created"}),
+        ),
+        body(
+            Dialect::Messages,
+            "event",
+            json!({"type": "content_block_stop"}),
+        ),
         body(Dialect::Gemini, "answer", json!({"candidates": {}})),
         body(Dialect::Converse, "event", json!({"contentBlockStop": {}})),
     ];
     let problems = oracle.problems(&broken);
     for body in &broken {
-        let is_named = problems.iter().any(|problem| problem.starts_with(&body.name));
+        let is_named = problems
+            .iter()
+            .any(|problem| problem.starts_with(&body.name));
         assert!(is_named, "{}: {problems:?}", body.name);
     }
 }
