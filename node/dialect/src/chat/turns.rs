@@ -141,7 +141,10 @@ fn write_message(
     toward: Toward,
     losses: &mut LossList,
 ) -> Option<Object> {
+    let is_answer = toward == Toward::Client && !turn.rest.is_from(DIALECT);
     let role = match &turn.role {
+        // Whatever the upstream calls it.
+        _ if is_answer => "assistant",
         Role::System => "system",
         // Few servers beside OpenAI's know developers, and OpenAI's takes both for one.
         Role::Developer if turn.rest.is_from(DIALECT) => "developer",
@@ -160,7 +163,7 @@ fn write_message(
     let mut calls = Vec::new();
     for part in parts {
         match &part.kind {
-            kind if !part.rest.is_from(DIALECT) && !is_sayable(kind, &turn.role) => losses.add(
+            kind if !part.rest.is_from(DIALECT) && !is_sayable(kind, role) => losses.add(
                 part.rest.path(),
                 "chat completions has no such part in a turn of this role",
             ),
@@ -200,10 +203,10 @@ fn write_message(
 }
 
 // Whether such a part stands in turns of the role.
-fn is_sayable(kind: &PartKind, role: &Role) -> bool {
+fn is_sayable(kind: &PartKind, role: &str) -> bool {
     match kind {
-        PartKind::Attachment(_) => matches!(role, Role::User | Role::Tool),
-        PartKind::ToolCall(_) | PartKind::Thinking(_) => *role == Role::Assistant,
+        PartKind::Attachment(_) => role == "user",
+        PartKind::ToolCall(_) | PartKind::Thinking(_) => role == "assistant",
         _ => true,
     }
 }

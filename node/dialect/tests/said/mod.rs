@@ -63,7 +63,14 @@ fn chat(parts: &[Said], is_cut_short: bool) -> Vec<Value> {
     let delta = |delta: Value| chunk(json!([{"index": 0, "delta": delta, "finish_reason": null}]));
     let mut events = vec![delta(json!({"role": "assistant", "content": ""}))];
     let mut calls = 0;
-    for part in parts {
+    // A whole message of chat completions has no order among them.
+    let mut parts = parts.to_vec();
+    parts.sort_by_key(|part| match part {
+        Said::Thought(_) => 0,
+        Said::Words(_) => 1,
+        Said::Call(..) => 2,
+    });
+    for part in &parts {
         match part {
             Said::Words(pieces) => {
                 events.extend(pieces.iter().map(|piece| delta(json!({"content": piece}))));
@@ -87,7 +94,7 @@ fn chat(parts: &[Said], is_cut_short: bool) -> Vec<Value> {
             }
         }
     }
-    let reason = reason(parts, is_cut_short, ["length", "tool_calls", "stop"]);
+    let reason = reason(&parts, is_cut_short, ["length", "tool_calls", "stop"]);
     events.push(chunk(
         json!([{"index": 0, "delta": {}, "finish_reason": reason}]),
     ));
