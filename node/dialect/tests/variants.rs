@@ -15,6 +15,9 @@ use grapevine_dialect::{Dialect, Framing, Translation};
 use proptest::prelude::*;
 use serde_json::Value;
 
+/// Answers by chance for each fact: each is tried on every pair of dialects.
+const CASES: u32 = 64;
+
 /// The bytes of a stream, and how many of them are not its end.
 fn bytes(dialect: Dialect, events: &[Value]) -> (Vec<u8>, usize) {
     let (mut out, mut last) = (Vec::new(), 0);
@@ -59,6 +62,8 @@ fn received(translation: &Translation, pieces: &[&[u8]]) -> (Vec<u8>, Completene
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
     #[test]
     fn stream_says_in_every_other_dialect_what_its_whole_answer_says((parts, is_cut_short) in said::answers()) {
         for dialect in Dialect::ALL {
