@@ -92,13 +92,15 @@ fn requests_of_the_collection_follow_the_rules_of_every_receiver() {
     let (Some(oracle), Some(payloads)) = (Oracle::find(), payloads()) else {
         return;
     };
+    let apis: BTreeSet<&str> = payloads.iter().map(|one| one.api).collect();
     let of_requests = payloads.into_iter().filter(|one| one.kind == Kind::Request);
     let bodies: Vec<_> = of_requests
         .map(|one| (one.name, one.dialect, one.value))
         .collect();
     let (written, mut problems) = requests(&bodies);
     problems.extend(oracle.problems(&written));
-    report("requests of the collection", written.len(), &problems);
+    let what = format!("requests of {} APIs of the collection", apis.len());
+    report(&what, written.len(), &problems);
 }
 
 #[test]
