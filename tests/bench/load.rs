@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! load --to IP:PORT --model MODEL [--connections N] [--seconds S] [--body BYTES] [--answer exact|rewritten]
-//!      [--warm REQUESTS] [--header "NAME: VALUE"]...
+//!      [--api chat|messages] [--warm REQUESTS] [--header "NAME: VALUE"]...
 //! ```
 //!
 //! It opens its connections, sends on each what `--warm` says, prints `ready`, and waits for a line on its input; then
@@ -336,13 +336,12 @@ impl<'a> Answer<'a> {
             return Ok(());
         }
         let has = |part: &str| find(&self.text, part.as_bytes()).is_some();
-        let is_stream = self.plan.tail.ends_with(answers::DONE.as_bytes());
-        let is_right = has(answers::MARK) && (!is_stream || has(answers::DONE.trim_end()));
+        let is_right = has(answers::MARK) && self.plan.end.is_none_or(has);
         let text = String::from_utf8_lossy(&self.text);
         ensure!(is_right, "an answer is not whole: {text}");
         let events = memchr::memmem::find_iter(&self.text, b"data: ").count();
         ensure!(
-            !is_stream || events > answers::EVENTS,
+            self.plan.end.is_none() || events > answers::EVENTS,
             "a stream has {events} events: {text}"
         );
         Ok(())

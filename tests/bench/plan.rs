@@ -22,6 +22,42 @@ pub(crate) struct Plan {
     /// The bytes of the right answer's body.
     pub(crate) length: usize,
     pub(crate) tail: Vec<u8>,
+    /// What a stream that was written anew ends with; nothing if it is no stream.
+    pub(crate) end: Option<&'static str>,
+}
+
+/// The APIs that a load speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Api {
+    /// OpenAI's chat completions, as the upstream does.
+    Chat,
+    /// Anthropic's messages, which somebody must translate.
+    Messages,
+}
+
+impl Api {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Messages => "/v1/messages",
+        }
+    }
+
+    /// The last event of a stream.
+    fn end(self) -> &'static str {
+        match self {
+            Self::Chat => answers::DONE.trim_end(),
+            Self::Messages => r#""message_stop""#,
+        }
+    }
+
+    /// What a body says beside the model and the conversation.
+    const fn limits(self) -> &'static str {
+        match self {
+            Self::Chat => "",
+            Self::Messages => r#","max_tokens":1024"#,
+        }
+    }
 }
 
 pub(crate) struct Options {
@@ -34,7 +70,7 @@ pub(crate) struct Options {
 pub(crate) fn options() -> anyhow::Result<Options> {
     let (mut to, mut model, mut headers) = (None, String::new(), String::new());
     let (mut connections, mut seconds, mut body, mut warm) = (1_usize, 1.0_f64, 1_024_usize, 1);
-    let mut is_exact = true;
+    let (mut is_exact, mut api) = (true, Api::Chat);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments
@@ -53,6 +89,13 @@ pub(crate) fn options() -> anyhow::Result<Options> {
                 ensure!(is_known, "--answer {value}: exact or rewritten");
                 is_exact = value == "exact";
             }
+            "--api" => {
+                api = match value.as_str() {
+                    "chat" => Api::Chat,
+                    "messages" => Api::Messages,
+                    _ => bail!("--api {value}: chat or messages"),
+                }
+            }
             "--header" => headers += &format!("{value}\r\n"),
             _ => bail!("{name}: no such option"),
         }
@@ -63,6 +106,10 @@ pub(crate) fn options() -> anyhow::Result<Options> {
         answers::MODELS
     );
     ensure!(connections > 0, "--connections: at least 1");
+    ensure!(
+        api == Api::Chat || !is_exact,
+        "--api messages: no answer is exact, since the upstream speaks chat completions"
+    );
     let to = to.context("--to IP:PORT is needed")?;
     let answer = match model.as_str() {
         json if json.ends_with("-json") => answers::json(),
@@ -70,13 +117,14 @@ pub(crate) fn options() -> anyhow::Result<Options> {
     };
     let plan = Plan {
         to,
-        request: request(to, &model, body, &headers),
+        request: request(to, api, &model, body, &headers),
         is_exact,
         is_paced: model == "bench-paced",
         holds: model == "bench-hold",
         warm,
         length: answer.len(),
         tail: answer.as_bytes()[answer.len().saturating_sub(TAIL)..].to_vec(),
+        end: (!model.ends_with("-json")).then(|| api.end()),
     };
     let period = Duration::try_from_secs_f64(seconds).context("--seconds")?;
     Ok(Options {
@@ -87,22 +135,23 @@ pub(crate) fn options() -> anyhow::Result<Options> {
 }
 
 /// A request whose body has so many bytes, where that is enough for it.
-fn request(to: SocketAddr, model: &str, bytes: usize, headers: &str) -> Vec<u8> {
+fn request(to: SocketAddr, api: Api, model: &str, bytes: usize, headers: &str) -> Vec<u8> {
     let stream = if model.ends_with("-json") {
         ""
     } else {
         r#","stream":true"#
     };
+    let (path, limits) = (api.path(), api.limits());
     let body = |text: &str| {
         format!(
-            r#"{{"model":"{model}"{stream},"messages":[{{"role":"user","content":"{text}"}}]}}"#
+            r#"{{"model":"{model}"{limits}{stream},"messages":[{{"role":"user","content":"{text}"}}]}}"#
         )
     };
     let padding = bytes.saturating_sub(body("").len());
     let body = body(&"text ".repeat(padding / 5 + 1)[..padding]);
     let length = body.len();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: {to}\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
+        "POST {path} HTTP/1.1\r\nhost: {to}\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }

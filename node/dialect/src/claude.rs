@@ -3,13 +3,13 @@
 //! Models up to Claude 4.5 take a budget of tokens; later ones decide for themselves and take an effort. A request
 //! from another dialect says what its model takes. The list of the former is complete: no new model joins it.
 
-use serde_json::json;
+use serde_json::{Number, json};
 
 use crate::dialect::Dialect;
 use crate::fields::inside;
 use crate::grammar::Object;
 use crate::hub::part::{Part, PartKind};
-use crate::hub::request::{HubRequest, ReasoningMode, Role, Turn};
+use crate::hub::request::{HubRequest, ReasoningMode, Role, Sampling, Turn};
 use crate::loss::LossList;
 use crate::reasoning::{BUDGET_MIN, NO_EFFORT, budget_of, effort_of};
 
@@ -27,6 +27,24 @@ const MODELS_WITH_BUDGETS: [&str; 11] = [
     "claude-sonnet-4-2025",
     "claude-sonnet-4-5",
 ];
+
+/// What the names of other models contain whose tokens a client may have drawn in its own way: all before Claude Opus
+/// 4.7, by Anthropic's list of what that one changed. The list is complete.
+const MODELS_WITH_SAMPLING_BESIDE: [&str; 2] = ["claude-opus-4-6", "claude-sonnet-4-6"];
+
+/// What the names of models contain that take `temperature` and `top_p` at once. Later ones refuse both together.
+const MODELS_WITH_BOTH: [&str; 7] = [
+    "claude-2",
+    "claude-3",
+    "claude-opus-4-0",
+    "claude-opus-4-2025",
+    "claude-opus-4@",
+    "claude-sonnet-4-0",
+    "claude-sonnet-4-2025",
+];
+
+/// The highest temperature of these models, by Anthropic's reference.
+const TEMPERATURE_MAX: f64 = 1.0;
 
 /// How many tokens an answer may have at most, thoughts among them, by what the names of models contain: the first that
 /// fits counts.
@@ -49,6 +67,44 @@ pub(crate) fn answer_tokens_max(model: Option<&str>) -> u64 {
     let model = model.unwrap_or_default();
     let limit = ANSWER_TOKENS.iter().find(|(name, _)| model.contains(name));
     limit.map_or(ANSWER_TOKENS_ELSEWHERE, |(_, tokens)| *tokens)
+}
+
+/// How the next token is drawn, as far as the model lets a client say so. What everybody does anyway is left out of a
+/// request to a model that does not.
+pub(crate) fn sampling(request: &HubRequest, losses: &mut LossList) -> Sampling {
+    let mut sampling = request.sampling.clone();
+    let model = request.model.as_deref().unwrap_or_default();
+    let is_any_of = |names: &[&str]| names.iter().any(|name| model.contains(name));
+    if model.contains("claude") && !takes_budget(model) && !is_any_of(&MODELS_WITH_SAMPLING_BESIDE)
+    {
+        let said = [
+            ("temperature", sampling.temperature.take()),
+            ("top_p", sampling.top_p.take()),
+            ("top_k", sampling.top_k.take()),
+        ];
+        for (field, number) in said {
+            if number.is_some_and(|number| number.as_f64() != Some(1.0) || field == "top_k") {
+                losses.add(request.rest.at(field), "the model draws tokens its own way");
+            }
+        }
+        return sampling;
+    }
+    let is_hot = |number: &Number| {
+        number
+            .as_f64()
+            .is_some_and(|number| number > TEMPERATURE_MAX)
+    };
+    if sampling.temperature.as_ref().is_some_and(is_hot) {
+        let reason = "the model takes temperatures up to 1";
+        losses.add(request.rest.at("temperature"), reason);
+        sampling.temperature = Number::from_f64(TEMPERATURE_MAX);
+    }
+    let is_new = model.contains("claude") && !is_any_of(&MODELS_WITH_BOTH);
+    if is_new && sampling.temperature.is_some() && sampling.top_p.take().is_some() {
+        let reason = "the model takes a temperature or top_p, not both";
+        losses.add(request.rest.at("top_p"), reason);
+    }
+    sampling
 }
 
 /// Writes how much the model thinks into the object that holds `thinking` and `output_config`, and returns the budget

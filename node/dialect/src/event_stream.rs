@@ -7,10 +7,12 @@
 //! Of the headers three decide what a message is: `:message-type`, and beside it `:event-type`, `:exception-type`, or
 //! `:error-code` with `:error-message`.
 
+mod bounds;
 mod decode;
 mod encode;
 mod headers;
 
+pub use bounds::FrameBounds;
 pub use decode::FrameDecoder;
 
 use crate::sse::EVENT_BYTES_MAX;

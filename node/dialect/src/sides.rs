@@ -6,7 +6,8 @@ use crate::hub::part::Part;
 use crate::hub::request::{HubRequest, Role, Turn};
 use crate::loss::LossList;
 
-/// The instructions of a request, those of its first turns among them, and the turns that follow.
+/// The instructions of a request, those of its first turns among them, and the turns that follow. Instructions are
+/// words in every dialect of this kind.
 pub(crate) fn instructions<'a>(
     request: &'a HubRequest,
     losses: &mut LossList,
@@ -18,10 +19,15 @@ pub(crate) fn instructions<'a>(
         turn.rest.lose(losses);
     }
     let of_turns = front.iter().flat_map(|turn| &turn.parts);
-    (
-        request.instructions.iter().chain(of_turns).collect(),
-        others,
-    )
+    let mut instructions: Vec<&Part> = request.instructions.iter().chain(of_turns).collect();
+    instructions.retain(|part| {
+        let is_text = part.text().is_some();
+        if !is_text {
+            losses.add(part.rest.path(), "instructions are words alone");
+        }
+        is_text
+    });
+    (instructions, others)
 }
 
 /// Adds what a side says to its message, which goes on until the other side speaks.

@@ -85,14 +85,13 @@ fn sampling_and_limits_are_the_inference_config() {
     let (body, losses) = of_chat(json!({
         "max_completion_tokens": 9, "temperature": 1.5, "top_p": 0.5, "stop": ["a", "b"], "seed": 1,
     }));
-    let config =
-        json!({"maxTokens": 9, "temperature": 1.0, "topP": 0.5, "stopSequences": ["a", "b"]});
+    let config = json!({"maxTokens": 9, "temperature": 1.0, "stopSequences": ["a", "b"]});
     assert_eq!(body["inferenceConfig"], config);
     assert_eq!(
         body["additionalModelResponseFieldPaths"],
         json!(["/stop_sequence"])
     );
-    assert_eq!(losses, ["temperature", "seed"]);
+    assert_eq!(losses, ["temperature", "top_p", "seed"]);
 
     let config = json!({"maxTokens": 9, "temperature": 0.5, "stopSequences": ["a"]});
     let (body, losses) = into(Dialect::Messages, json!({"inferenceConfig": config}));

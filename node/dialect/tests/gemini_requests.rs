@@ -374,16 +374,16 @@ fn effort_is_a_level_for_later_models_and_a_budget_for_former_ones() {
         (
             "gemini-3-flash",
             "low",
-            json!({"thinkingLevel": "low", "includeThoughts": true}),
+            json!({"thinkingLevel": "LOW", "includeThoughts": true}),
             0,
         ),
         (
             "gemini-3-pro",
             "medium",
-            json!({"thinkingLevel": "high", "includeThoughts": true}),
+            json!({"thinkingLevel": "HIGH", "includeThoughts": true}),
             0,
         ),
-        ("gemini-3-pro", "none", json!({"thinkingLevel": "low"}), 1),
+        ("gemini-3-pro", "none", json!({"thinkingLevel": "LOW"}), 1),
         (
             "gemini-2.5-pro",
             "medium",

@@ -3,12 +3,12 @@
 //! The collection stands beside the workspace, or where `GRAPEVINE_PAYLOADS` says. Without it nothing is checked, and
 //! the test says so.
 
+mod collection;
 mod crossing;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 
+use collection::{Kind, Payload, payloads};
 use crossing::{comparable, crossed, difference, frames};
 use grapevine_dialect::grammar::AnswerTerms;
 use grapevine_dialect::hub::fold::fold;
@@ -17,39 +17,11 @@ use grapevine_dialect::translate::grammar_of;
 use grapevine_dialect::{Dialect, LossList};
 use serde_json::{Map, Value};
 
-/// The APIs of the collection, and the dialects that they speak.
-const APIS: [(&str, Dialect); 8] = [
-    ("chat-completions", Dialect::Chat),
-    ("baseten", Dialect::Chat),
-    ("responses", Dialect::Responses),
-    ("anthropic", Dialect::Messages),
-    ("bedrock-anthropic", Dialect::Messages),
-    ("google", Dialect::Gemini),
-    ("vertex-anthropic", Dialect::Messages),
-    ("bedrock", Dialect::Converse),
-];
-
 /// APIs under whose streams the collection has whole answers.
 const APIS_WITHOUT_STREAMS: [&str; 1] = ["vertex-anthropic"];
 
 /// Payloads that do not come back as they were, each with the reason.
 const EXCEPTIONS: [(&str, &str); 0] = [];
-
-/// What a payload is, by the end of its file's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Request,
-    Answer,
-    Stream,
-}
-
-struct Payload {
-    name: String,
-    api: &'static str,
-    dialect: Dialect,
-    kind: Kind,
-    value: Value,
-}
 
 #[test]
 fn every_payload_comes_back_as_it_was() {
@@ -197,44 +169,4 @@ fn round_trip(payload: &Payload) -> Result<(), String> {
 
 fn object(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
-}
-
-/// Every payload of the collection; nothing if there is no collection.
-fn payloads() -> Option<Vec<Payload>> {
-    let root = match std::env::var_os("GRAPEVINE_PAYLOADS") {
-        Some(path) => PathBuf::from(path),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/payloads"),
-    };
-    let Ok(cases) = fs::read_dir(&root) else {
-        eprintln!("NOT RUN: no payloads at {}", root.display());
-        return None;
-    };
-    let mut payloads = Vec::new();
-    for case in cases.flatten() {
-        for (api, dialect) in APIS {
-            let Ok(files) = fs::read_dir(case.path().join(api)) else {
-                continue;
-            };
-            for file in files.flatten() {
-                let file_name = file.file_name().to_string_lossy().into_owned();
-                let kind = match file_name.trim_start_matches("followup-") {
-                    "request.json" => Kind::Request,
-                    "response.json" => Kind::Answer,
-                    "response-streaming.json" => Kind::Stream,
-                    _ => continue,
-                };
-                let text = fs::read_to_string(file.path()).expect("the payload is readable");
-                payloads.push(Payload {
-                    name: format!("{}/{api}/{file_name}", case.file_name().to_string_lossy()),
-                    api,
-                    dialect,
-                    kind,
-                    value: serde_json::from_str(&text).expect("the payload is JSON"),
-                });
-            }
-        }
-    }
-    payloads.sort_by(|one, other| one.name.cmp(&other.name));
-    assert!(!payloads.is_empty(), "{} holds no payload", root.display());
-    Some(payloads)
 }

@@ -26,6 +26,8 @@ class Load:
     model: str
     connections: int
     body: int = 1024
+    # Which API the client speaks; the upstream speaks chat completions.
+    api: str = "chat"
 
 
 @dataclass
@@ -84,11 +86,13 @@ class Generator:
 
     def __init__(self, world, running, load, seconds, answer=None):
         self.world, self.seconds = world, seconds
+        # Whoever translates writes anew.
+        answer = "rewritten" if load.api != "chat" else answer or running.rival.answer
         self.what = f"the load on {running.rival.name}"
         warm = 1 if load.model == "bench-paced" else max(1, WARM // load.connections // (8 if "sse" in load.model else 1))
         command = [world.tools / "load", "--to", f"127.0.0.1:{running.port}", "--model", load.model, "--connections",
                    load.connections, "--seconds", seconds, "--body", load.body, "--warm", warm, "--answer",
-                   answer or running.rival.answer]
+                   answer, "--api", load.api]
         for header in running.rival.headers:
             command += ["--header", header]
         self.rivals = running.processes

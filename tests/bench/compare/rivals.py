@@ -166,12 +166,12 @@ log: {{level: ERROR}}
     return Rival("traefik", version([program, "version"], r"Version:\s+(\S+)"), launch, deadline=60)
 
 
-def litellm(program):
+def litellm(program, settings=None):
     def launch(place):
         models = [{"model_name": model, "litellm_params": {
             "model": f"openai/{model}", "api_base": f"http://127.0.0.1:{place.upstream}/v1", "api_key": "none"}}
             for model in MODELS]
-        config = place.write("litellm.yaml", json.dumps({"model_list": models}))
+        config = place.write("litellm.yaml", json.dumps({"model_list": models, "litellm_settings": settings or {}}))
         # Prices come with the package, not from the network.
         environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION",
                        "LITELLM_MASTER_KEY": KEY}
@@ -180,6 +180,11 @@ def litellm(program):
             "--telemetry", "False", "--timeout_worker_healthcheck", "60"], environment)]
 
     return Rival("litellm", package_version(program, "litellm"), launch, "rewritten", deadline=180)
+
+
+def litellm_translating(program):
+    """Else it would call the upstream's responses, which this one does not have."""
+    return litellm(program, {"use_chat_completions_url_for_anthropic_messages": True})
 
 
 def smg(program):
@@ -203,6 +208,16 @@ def start_grapevine(program, place, name, config):
 
 def grapevine_upstreams(place):
     return {"upstreams": [{"name": "bench", "base_url": f"http://127.0.0.1:{place.upstream}/v1", "models": MODELS}]}
+
+
+def grapevine_translating(program, name):
+    """A node whose upstream speaks chat completions alone."""
+    def config(place):
+        made = grapevine_upstreams(place) | grapevine_keys()
+        made["upstreams"][0]["dialects"] = ["chat"]
+        return made
+
+    return grapevine(program, name, config)
 
 
 def grapevine_keys():

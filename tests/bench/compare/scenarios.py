@@ -18,7 +18,7 @@ SPARE = 1000
 class Scenario:
     name: str
     title: str
-    # Which rivals: plain, hop or features.
+    # Which rivals: plain, hop, translated or features.
     kind: str
     # Takes the world and a running rival; gives the figures of one round.
     measure: Callable
@@ -39,8 +39,8 @@ REQUEST = ["cpu_us", "ratio", "rate", "p50_us", "p99_us"]
 STREAM = ["cpu_us", "ratio", "rate", "p50_us", "first_p50_us", "first_p99_us"]
 
 
-def _load(model, connections, body=1024):
-    return lambda world, running: measure.load(world, running, Load(model, connections, body))
+def _load(model, connections, body=1024, api="chat"):
+    return lambda world, running: measure.load(world, running, Load(model, connections, body, api))
 
 
 def _streams(count, beside=False):
@@ -79,6 +79,10 @@ SCENARIOS = [
     Scenario("hop-streams", f"Two nodes: memory of {STREAMS:,} open streams", "hop", _streams(STREAMS),
              ["kib_per_stream", "ratio", "opened_s"], over="nginx-h1", main="kib_per_stream", fresh=True,
              connections=8192),
+    Scenario("translated", "A client of messages on an upstream of chat completions: 1 KB, 8 clients", "translated",
+             _load("bench-json", 8, api="messages"), REQUEST, over="litellm"),
+    Scenario("translated-stream", "The same, streams of 100 events at once, 8 clients", "translated",
+             _load("bench-sse", 8, api="messages"), STREAM, over="litellm"),
     Scenario("features", "Features of grapevine: 1 KB, 32 clients", "features", _load("bench-json", 32), REQUEST,
              over="none"),
 ]

@@ -5,10 +5,14 @@
 //! A target has a folder of inputs in `corpus`, and in `tokens` words that are worth putting in, in the form of
 //! libFuzzer's dictionaries.
 
+mod amazon_frame;
 mod answer;
 mod body;
 mod coding;
 mod config;
+mod dialect_answer;
+mod dialect_request;
+mod dialect_stream;
 mod dns;
 mod envelope;
 mod form;
@@ -24,15 +28,21 @@ mod sse;
 mod template;
 mod value;
 
+use grapevine_dialect::Dialect;
+
 /// Checks one input.
 type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub(crate) const TARGETS: [(&str, Target); 18] = [
+pub(crate) const TARGETS: [(&str, Target); 22] = [
+    ("amazon-frame", amazon_frame::target),
     ("answer", answer::target),
     ("body", body::target),
     ("coding", coding::target),
     ("config", config::target),
+    ("dialect-answer", dialect_answer::target),
+    ("dialect-request", dialect_request::target),
+    ("dialect-stream", dialect_stream::target),
     ("dns", dns::target),
     ("envelope", envelope::target),
     ("form", form::target),
@@ -53,4 +63,9 @@ pub(crate) const TARGETS: [(&str, Target); 18] = [
 fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|byte| *byte == b'\n');
     end.map_or((bytes, &[][..]), |end| (&bytes[..end], &bytes[end + 1..]))
+}
+
+/// The dialect of a name.
+fn dialect(name: &[u8]) -> Option<Dialect> {
+    Dialect::from_name(std::str::from_utf8(name).ok()?)
 }

@@ -212,8 +212,8 @@ async fn operator_permits_the_loss_of_a_tool_that_no_upstream_has() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn stream_that_its_upstream_cut_is_given_no_end() {
+/// A node with an upstream that reads chat completions alone, and breaks off after a few words.
+async fn with_cut_streams() -> (Mesh, ScriptedUpstream) {
     let cut = ScriptedRule {
         text: "",
         steps: [
@@ -233,6 +233,12 @@ async fn stream_that_its_upstream_cut_is_given_no_end() {
         .node("sgp", |node| node.raw_upstream(entry))
         .start()
         .await;
+    (mesh, upstream)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_that_its_upstream_cut_is_given_no_end() {
+    let (mesh, _upstream) = with_cut_streams().await;
     let mut body = question("/v1/messages");
     body["stream"] = json!(true);
     let url = format!("{}/v1/messages", root(&mesh["sgp"]));
@@ -242,6 +248,27 @@ async fn stream_that_its_upstream_cut_is_given_no_end() {
     assert!(!all.contains("message_stop"), "{all}");
     assert!(all.contains("\"type\":\"error\""), "{all}");
     assert!(matches!(end, Next::Broken(_)), "{end:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_of_frames_that_its_upstream_cut_ends_with_an_exception() {
+    let (mesh, _upstream) = with_cut_streams().await;
+    let url = format!("{}{}", root(&mesh["sgp"]), CONVERSE.1);
+    let request = http().post(&url).json(&question(CONVERSE.1));
+    let mut answer = request.send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let mut stream = Vec::new();
+    let end = loop {
+        match answer.chunk().await {
+            Ok(Some(bytes)) => stream.extend_from_slice(&bytes),
+            end => break end,
+        }
+    };
+    assert!(end.is_err(), "{end:?}");
+    let all = String::from_utf8_lossy(&stream);
+    assert!(all.contains("some words"), "{all}");
+    assert!(!all.contains("messageStop"), "{all}");
+    assert!(all.contains("modelStreamErrorException"), "{all}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,18 +70,18 @@ pub(super) fn read_stop(word: String, has_calls: bool) -> Stop {
 }
 
 /// `finish_reason` for a reason.
-pub(super) fn write_stop(stop: &Stop) -> String {
+pub(super) fn write_stop(stop: &Stop) -> &str {
     if stop.from == DIALECT {
-        return stop.word.clone();
+        return &stop.word;
     }
-    let word = match stop.reason {
-        StopReason::End | StopReason::StopSequence | StopReason::Pause => "stop",
+    match stop.reason {
+        StopReason::End | StopReason::StopSequence | StopReason::Pause | StopReason::Other => {
+            "stop"
+        }
         StopReason::MaxTokens | StopReason::ContextFull => "length",
         StopReason::ToolCalls => "tool_calls",
         StopReason::Refusal | StopReason::ContentFilter => "content_filter",
-        StopReason::Other => &stop.word,
-    };
-    word.to_string()
+    }
 }
 
 /// Names what `finish_reason` does not say of a reason.
@@ -89,13 +89,14 @@ pub(super) fn lose_stop(stop: &Stop, path: String, losses: &mut LossList) {
     if stop.from == DIALECT {
         return;
     }
-    if stop.reason == StopReason::Pause {
-        losses.add(path, "chat completions cannot pause a turn");
-    } else if stop.sequence.is_some() {
-        losses.add(
+    match stop.reason {
+        StopReason::Pause => losses.add(path, "chat completions cannot pause a turn"),
+        StopReason::Other => losses.add(path, "chat completions has no such reason to stop"),
+        _ if stop.sequence.is_some() => losses.add(
             path,
             "chat completions does not say which stop sequence it was",
-        );
+        ),
+        _ => {}
     }
 }
 

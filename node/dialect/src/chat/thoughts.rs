@@ -79,7 +79,12 @@ pub(super) fn write(
         );
         return;
     }
-    let field = rest.form(DIALECT, "field").unwrap_or(THOUGHT_FIELDS[0]);
+    // Of a stream the signature may come first, and words after it.
+    let has_text = thinking.text.as_ref().is_some_and(|text| !text.is_empty());
+    let field = rest
+        .form(DIALECT, "field")
+        .filter(|field| *field != THOUGHT_SIGNATURE || !has_text)
+        .unwrap_or(THOUGHT_FIELDS[0]);
     let is_second = message.contains_key(field) || message.contains_key(THOUGHT_SIGNATURE);
     if is_second {
         write_second(thinking, rest, field, message, losses);

@@ -83,6 +83,12 @@ pub(super) fn write(turn: &Turn, toward: Toward, losses: &mut LossList) -> Vec<O
     let mut others = Vec::new();
     for part in &turn.parts {
         match &part.kind {
+            PartKind::ToolResult(_) if toward == Toward::Client && !part.rest.is_from(DIALECT) => {
+                losses.add(
+                    part.rest.path(),
+                    "an answer of chat completions holds no tool's answer",
+                );
+            }
             PartKind::ToolResult(result) => {
                 messages.push(write_result(turn, part, result, &mut said, losses));
             }
@@ -135,7 +141,10 @@ fn write_message(
     toward: Toward,
     losses: &mut LossList,
 ) -> Option<Object> {
+    let is_answer = toward == Toward::Client && !turn.rest.is_from(DIALECT);
     let role = match &turn.role {
+        // Whatever the upstream calls it.
+        _ if is_answer => "assistant",
         Role::System => "system",
         // Few servers beside OpenAI's know developers, and OpenAI's takes both for one.
         Role::Developer if turn.rest.is_from(DIALECT) => "developer",
@@ -154,6 +163,10 @@ fn write_message(
     let mut calls = Vec::new();
     for part in parts {
         match &part.kind {
+            kind if !part.rest.is_from(DIALECT) && !is_sayable(kind, role) => losses.add(
+                part.rest.path(),
+                "chat completions has no such part in a turn of this role",
+            ),
             PartKind::Thinking(thinking) => {
                 thoughts::write(thinking, &part.rest, toward, &mut message, losses);
             }
@@ -187,6 +200,15 @@ fn write_message(
         }
     }
     Some(message)
+}
+
+// Whether such a part stands in turns of the role.
+fn is_sayable(kind: &PartKind, role: &str) -> bool {
+    match kind {
+        PartKind::Attachment(_) => role == "user",
+        PartKind::ToolCall(_) | PartKind::Thinking(_) => role == "assistant",
+        _ => true,
+    }
 }
 
 fn is_empty_text(part: &&Part) -> bool {

@@ -141,6 +141,9 @@ pub(super) fn write_answer(answer: &HubAnswer, losses: &mut LossList) -> Object 
     }
     if let Some(choice) = answer.choices.first() {
         write_choice(answer, choice, &mut body, losses);
+    } else if !is_home {
+        let nothing = json!({"message": {"role": "assistant", "content": []}});
+        body.insert("output".to_string(), nothing);
     }
     let spent = answer.usage.as_ref();
     let spent = spent.map(|spent| usage::write(spent, losses));

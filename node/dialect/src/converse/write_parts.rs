@@ -69,8 +69,9 @@ impl PartWriter {
         let rest = &part.rest;
         let is_home = rest.is_from(DIALECT);
         let mut block = match &part.kind {
-            // Bedrock refuses blank texts.
-            PartKind::Text(text) | PartKind::Refusal(text) if !is_home && is_blank(text) => {
+            PartKind::Text(text) | PartKind::Refusal(text)
+                if !is_home && self.is_unsayable(text) =>
+            {
                 let lost = Some(text).filter(|text| !text.is_empty());
                 losses.add_some(lost, rest.at("text"), "Converse takes no blank text");
                 rest.lose(losses);
@@ -102,6 +103,14 @@ impl PartWriter {
         };
         rest.write(DIALECT, &mut block, losses);
         Some(Value::Object(block))
+    }
+
+    // Bedrock refuses blank texts, and a client takes whatever was said.
+    fn is_unsayable(&self, text: &str) -> bool {
+        match self.toward {
+            Toward::Upstream => is_blank(text),
+            Toward::Client => text.is_empty(),
+        }
     }
 
     fn write_within(

@@ -1,6 +1,6 @@
 //! Writes a request.
 
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::read_request::{MODEL_FIELDS, RESPONSE_PATHS, STOP_SEQUENCE_PATH};
 use super::write_parts::PartWriter;
@@ -8,13 +8,10 @@ use super::{DIALECT, answer, models, output, tools, write_turns};
 use crate::claude;
 use crate::fields::{inside, put};
 use crate::grammar::Object;
-use crate::hub::request::{HubRequest, ReasoningMode};
+use crate::hub::request::{HubRequest, ReasoningMode, Sampling};
 use crate::loss::LossList;
 use crate::reasoning::{NO_EFFORT, effort_of};
 use crate::unsayable::{self, RequestField};
-
-/// The highest temperature, by Bedrock's reference.
-const TEMPERATURE_MAX: f64 = 1.0;
 
 /// What the dialect lacks, and what a client reads about that.
 const UNSAYABLE: [(RequestField, &str); 11] = [
@@ -61,11 +58,13 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
         put(&mut body, "modelId", request.model.clone());
     }
     tools::write(request, &mut body, losses);
-    write_inference(request, &mut body, losses);
     if is_home {
+        write_inference(request, &request.sampling, &mut body);
         write_home_model_fields(request, &mut body);
     } else {
-        write_model_fields(request, is_claude, &mut body, losses);
+        let sampling = claude::sampling(request, losses);
+        write_inference(request, &sampling, &mut body);
+        write_model_fields(request, sampling.top_k, is_claude, &mut body, losses);
         unsayable::lose(request, &UNSAYABLE, losses);
     }
     if let Some(output) = &request.output {
@@ -79,25 +78,13 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
     body
 }
 
-fn write_inference(request: &HubRequest, body: &mut Object, losses: &mut LossList) {
-    let sampling = &request.sampling;
+fn write_inference(request: &HubRequest, sampling: &Sampling, body: &mut Object) {
     let mut config = Object::new();
     put(&mut config, "maxTokens", request.max_tokens);
-    let mut temperature = sampling.temperature.clone().map(Value::Number);
-    let is_hot = |value: &Value| value.as_f64().is_some_and(|value| value > TEMPERATURE_MAX);
-    if !request.rest.is_from(DIALECT) && temperature.as_ref().is_some_and(is_hot) {
-        losses.add(
-            request.rest.at("temperature"),
-            "Converse takes temperatures up to 1",
-        );
-        temperature = Some(json!(TEMPERATURE_MAX));
-    }
+    let temperature = sampling.temperature.clone().map(Value::Number);
     put(&mut config, "temperature", temperature);
-    put(
-        &mut config,
-        "topP",
-        sampling.top_p.clone().map(Value::Number),
-    );
+    let top_p = sampling.top_p.clone().map(Value::Number);
+    put(&mut config, "topP", top_p);
     if !request.stop.is_empty() {
         config.insert("stopSequences".to_string(), json!(request.stop));
     }
@@ -140,13 +127,13 @@ fn write_home_model_fields(request: &HubRequest, body: &mut Object) {
 // What a model takes beyond the API's own fields is known of two makers' models.
 fn write_model_fields(
     request: &HubRequest,
+    top_k: Option<Number>,
     is_claude: bool,
     body: &mut Object,
     losses: &mut LossList,
 ) {
     let at = |field| request.rest.at(field);
     let mut more = Object::new();
-    let top_k = request.sampling.top_k.clone();
     if is_claude {
         put(&mut more, "top_k", top_k.map(Value::Number));
         claude::write_thinking(request, DIALECT, &mut more, losses);

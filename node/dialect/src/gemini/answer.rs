@@ -62,6 +62,10 @@ fn read_candidate(mut fields: Fields, position: usize, answer_id: Option<&str>) 
             Turn { role, parts, rest }
         }
     };
+    // Google leaves it out where there is nothing to say.
+    if turn.rest.form(DIALECT, "role").is_some() {
+        turn.role = Role::Assistant;
+    }
     let calls = complete_ids(index, &mut turn.parts, 0, answer_id);
     let word = fields.text("finishReason");
     let result = fields

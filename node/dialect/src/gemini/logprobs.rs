@@ -41,7 +41,8 @@ fn read_token(candidate: &Value) -> Object {
     let text = candidate["token"].as_str().unwrap_or_default();
     let mut token = Object::new();
     token.insert("token".to_string(), json!(text));
-    token.insert("logprob".to_string(), candidate["logProbability"].clone());
+    let logprob = number(&candidate["logProbability"]);
+    token.insert("logprob".to_string(), logprob);
     token.insert("bytes".to_string(), json!(text.as_bytes()));
     token
 }
@@ -49,6 +50,14 @@ fn read_token(candidate: &Value) -> Object {
 fn write_token(token: &Value) -> Object {
     let mut candidate = Object::new();
     candidate.insert("token".to_string(), token["token"].clone());
-    candidate.insert("logProbability".to_string(), token["logprob"].clone());
+    candidate.insert("logProbability".to_string(), number(&token["logprob"]));
     candidate
+}
+
+// Google's JSON leaves a zero out.
+fn number(value: &Value) -> Value {
+    match value {
+        Value::Number(_) => value.clone(),
+        _ => json!(0.0),
+    }
 }

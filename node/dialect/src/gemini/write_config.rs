@@ -190,11 +190,11 @@ fn level(request: &HubRequest, is_off: bool) -> Option<&'static str> {
     let effort = reasoning.effort.as_deref();
     let has_all = models::has_all_levels(request.model.as_deref());
     match effort.or(reasoning.budget.map(effort_of)) {
-        _ if is_off => Some(if has_all { "minimal" } else { "low" }),
-        Some("minimal") => Some(if has_all { "minimal" } else { "low" }),
-        Some("low") => Some("low"),
-        Some("medium") => Some(if has_all { "medium" } else { "high" }),
-        Some("high" | "xhigh" | "max") => Some("high"),
+        _ if is_off => Some(if has_all { "MINIMAL" } else { "LOW" }),
+        Some("minimal") => Some(if has_all { "MINIMAL" } else { "LOW" }),
+        Some("low") => Some("LOW"),
+        Some("medium") => Some(if has_all { "MEDIUM" } else { "HIGH" }),
+        Some("high" | "xhigh" | "max") => Some("HIGH"),
         _ => None,
     }
 }

@@ -105,8 +105,12 @@ fn read_attachment(fields: &mut Fields, kind: AttachmentKind) -> PartKind {
         source = read_source(&mut object);
         fields.leave("source", object);
     }
-    let name = fields.text("title");
-    fields.set_name("name", "title");
+    let mut name = None;
+    // An image has none: it stays what nobody knows.
+    if kind == AttachmentKind::Document {
+        name = fields.text("title");
+        fields.set_name("name", "title");
+    }
     PartKind::Attachment(Attachment {
         kind,
         source,

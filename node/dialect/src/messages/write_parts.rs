@@ -26,6 +26,12 @@ pub(super) fn write(part: &Part, toward: Toward, losses: &mut LossList) -> Optio
             return None;
         }
         PartKind::Text(text) | PartKind::Refusal(text) => typed("text", "text", json!(text)),
+        PartKind::Attachment(_) | PartKind::ToolResult(_)
+            if !is_home && toward == Toward::Client =>
+        {
+            losses.add(part.rest.path(), "an answer of messages has no such part");
+            return None;
+        }
         PartKind::Attachment(attachment) => {
             write_attachment(attachment, &part.rest, toward, losses)?
         }
@@ -85,7 +91,12 @@ fn write_attachment(
         rest.at("detail"),
         "messages always looks at images closely",
     );
-    let Some(kind) = block_kind(attachment) else {
+    let kind = match (is_home, attachment.kind) {
+        (true, AttachmentKind::Image) => Some("image"),
+        (true, _) => Some("document"),
+        (false, _) => block_kind(attachment),
+    };
+    let Some(kind) = kind else {
         losses.add(
             rest.path(),
             "messages takes images, PDF and plain text alone",

@@ -4,15 +4,12 @@ use serde_json::{Value, json};
 
 use super::write_parts::write_content;
 use super::{DIALECT, tools, write_reasoning, write_turns};
-use crate::cache_mark;
 use crate::fields::{inside, put};
 use crate::grammar::{Object, Toward};
 use crate::hub::request::{HubRequest, OutputFormat, OutputKind};
 use crate::loss::LossList;
 use crate::unsayable::{self, RequestField};
-
-/// The highest temperature, by Anthropic's reference.
-const TEMPERATURE_MAX: f64 = 1.0;
+use crate::{cache_mark, claude};
 
 /// What the dialect lacks, and what a client reads about that.
 const UNSAYABLE: [(RequestField, &str); 10] = [
@@ -84,19 +81,13 @@ pub(super) fn write(request: &HubRequest, losses: &mut LossList) -> Object {
 }
 
 fn write_sampling(request: &HubRequest, body: &mut Object, losses: &mut LossList) {
-    let sampling = &request.sampling;
-    let mut temperature = sampling.temperature.clone().map(Value::Number);
-    let is_hot = |value: &Value| value.as_f64().is_some_and(|value| value > TEMPERATURE_MAX);
-    if !request.rest.is_from(DIALECT) && temperature.as_ref().is_some_and(is_hot) {
-        losses.add(
-            request.rest.at("temperature"),
-            "messages takes temperatures up to 1",
-        );
-        temperature = Some(json!(TEMPERATURE_MAX));
-    }
-    put(body, "temperature", temperature);
-    put(body, "top_p", sampling.top_p.clone().map(Value::Number));
-    put(body, "top_k", sampling.top_k.clone().map(Value::Number));
+    let sampling = match request.rest.is_from(DIALECT) {
+        true => request.sampling.clone(),
+        false => claude::sampling(request, losses),
+    };
+    put(body, "temperature", sampling.temperature.map(Value::Number));
+    put(body, "top_p", sampling.top_p.map(Value::Number));
+    put(body, "top_k", sampling.top_k.map(Value::Number));
 }
 
 // The schema's name is a label that chat completions demands, and no schema of messages is anything but strict.

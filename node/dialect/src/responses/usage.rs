@@ -46,7 +46,7 @@ pub(super) fn write(usage: &TokenUsage, losses: &mut LossList) -> Object {
     {
         let nothing = (!is_home).then_some(0);
         put(details, "cached_tokens", usage.cache_read.or(nothing));
-        put(details, "cache_write_tokens", usage.cache_write);
+        put(details, "cache_write_tokens", usage.cache_write.or(nothing));
     }
     if (usage.reasoning.is_some() || !is_home)
         && let Some(details) = inside(&mut object, "output_tokens_details")

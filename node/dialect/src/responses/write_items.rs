@@ -136,6 +136,10 @@ fn write_turn(
     for part in &turn.parts {
         let item = match &part.kind {
             PartKind::Text(text) if text.is_empty() => continue,
+            // As a list, the model's words would be those of a stored item, with its id and status.
+            PartKind::Text(text) if turn.role == Role::Assistant => {
+                Some(message(role, json!(text)))
+            }
             PartKind::ToolCall(call) => Some(write_call(call, &fitting(&call.id))),
             PartKind::ToolResult(result) => Some(write_result(result, part, custom, losses)),
             PartKind::Thinking(thinking) => {
@@ -149,7 +153,7 @@ fn write_turn(
                 if let Some(Value::Array(content)) = last.and_then(|item| item.get_mut("content")) {
                     content.push(written);
                 } else {
-                    items.push(message(role, vec![written]));
+                    items.push(message(role, json!([written])));
                     open = true;
                 }
                 continue;
@@ -162,11 +166,11 @@ fn write_turn(
     }
 }
 
-fn message(role: &str, content: Vec<Value>) -> Object {
+fn message(role: &str, content: Value) -> Object {
     let mut item = Object::new();
     item.insert("type".to_string(), json!("message"));
     item.insert("role".to_string(), json!(role));
-    item.insert("content".to_string(), Value::Array(content));
+    item.insert("content".to_string(), content);
     item
 }
 

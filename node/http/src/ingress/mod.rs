@@ -21,6 +21,7 @@ mod cors;
 mod decoded;
 mod due;
 mod explain;
+mod following;
 mod handed;
 mod intake;
 mod keys;

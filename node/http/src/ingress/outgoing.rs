@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_base::exchange::{AnswerBody, CallFailure};
-use grapevine_base::headers::{self, content_length};
+use grapevine_base::headers::content_length;
 use http::header::{self, HeaderMap};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
 use super::broken::BrokenOff;
+use super::following::Following;
 use super::problem::{Problem, Shape};
-use super::sse::{self, Events};
+use super::sse;
 use super::track::Track;
 use super::usage::Usage;
 use super::usage_event::UsageEvents;
@@ -45,7 +46,7 @@ pub(super) struct Outgoing {
     left: Option<u64>,
     ready: VecDeque<Bytes>,
     /// `None` unless the answer is a stream of events that can be read.
-    events: Option<Events>,
+    events: Option<Following>,
     /// `None` unless the event of token counts is kept from the client.
     hidden: Option<UsageEvents>,
     usage: Usage,
@@ -82,8 +83,9 @@ impl Outgoing {
             Some(Err(_trailers)) => Bytes::new(),
         };
         let length = content_length(headers);
-        let is_events = is_event_stream(headers);
-        let mut hidden = (is_events && track.hides_usage()).then(UsageEvents::default);
+        let events = Following::of(headers);
+        let is_text = events.as_ref().is_some_and(Following::is_text);
+        let mut hidden = (is_text && track.hides_usage()).then(UsageEvents::default);
         if has_ended || length == Some(data.len() as u64) {
             usage.look(&data);
             track.set_tokens(usage.tokens());
@@ -97,14 +99,14 @@ impl Outgoing {
             });
         }
         track.answer_goes_on();
-        if is_events {
+        if events.is_some() {
             headers.remove(header::CONTENT_LENGTH);
         }
         let mut outgoing = Self {
             state: State::Flowing(body),
-            left: length.filter(|_| !is_events),
+            left: length.filter(|_| events.is_none()),
             ready: VecDeque::new(),
-            events: is_events.then(Events::default),
+            events,
             hidden,
             usage,
             sent_at: Instant::now(),
@@ -202,9 +204,9 @@ impl Outgoing {
     fn break_off(&mut self, failure: CallFailure) {
         let problem = Problem::failed(&failure.outcome);
         self.track.set_tokens(self.usage.tokens());
-        let event = self.events.as_ref().map(|events| {
+        let event = self.events.as_ref().and_then(|events| {
             let shape = Shape::of(self.track.path().path());
-            error_event(events.cut(), &problem, shape, self.track.id())
+            events.error(&problem, shape, self.track.id())
         });
         self.track.finish_broken(failure, problem.code);
         self.ready.extend(event);
@@ -216,7 +218,7 @@ impl Outgoing {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        if self.events.is_none() {
+        if !self.events.as_ref().is_some_and(Following::is_text) {
             return Poll::Pending;
         }
         let interval = self.track.settings().ping_interval;
@@ -235,7 +237,7 @@ impl Outgoing {
         }
         self.sent_at = Instant::now();
         timer.as_mut().reset(self.sent_at + interval);
-        if self.events.as_ref().is_some_and(Events::is_between_events) {
+        if self.events.as_ref().is_some_and(Following::takes_comment) {
             return Poll::Ready(Some(Ok(Frame::data(sse::PING))));
         }
         // Within an event: the timer set anew has to be polled once to wake this task again.
@@ -261,21 +263,4 @@ fn without_usage(hidden: &mut UsageEvents, stream: &Bytes) -> Bytes {
         [piece] => piece.clone(),
         pieces => Bytes::from(pieces.concat()),
     }
-}
-
-/// Whether the answer is a stream of events, in plain text.
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let is_events = headers::is_media_type(headers, "text/event-stream");
-    is_events && !headers.contains_key(header::CONTENT_ENCODING)
-}
-
-fn error_event(before: &[u8], problem: &Problem, shape: Shape, request_id: &str) -> Bytes {
-    let data = problem.to_json(shape, request_id);
-    let name = match shape {
-        Shape::OpenAi | Shape::Google | Shape::Amazon => "",
-        Shape::Anthropic => "event: error\n",
-    };
-    let mut event = before.to_vec();
-    event.extend_from_slice(format!("{name}data: {data}\n\n").as_bytes());
-    Bytes::from(event)
 }

@@ -78,6 +78,20 @@ impl Problem {
         }
     }
 
+    /// The error as an exception of Converse's streams: its name, and what it says. What broke off by itself is an
+    /// error of the model's stream, after which Amazon's own clients ask again.
+    pub(in crate::ingress) fn to_exception(&self) -> (&'static str, Value) {
+        let message = &self.message;
+        match self.status.as_u16() {
+            429 => ("throttlingException", json!({"message": message})),
+            503 => ("serviceUnavailableException", json!({"message": message})),
+            status => (
+                "modelStreamErrorException",
+                json!({"message": message, "originalStatusCode": status, "originalMessage": self.code}),
+            ),
+        }
+    }
+
     /// The names of `google.rpc.Code`.
     fn google_status(&self) -> &'static str {
         match self.status.as_u16() {
