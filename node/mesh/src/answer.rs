@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use grapevine_base::exchange::CallFailure;
@@ -16,6 +16,7 @@ use quinn::ReadError;
 
 use super::framed::{self, Found, Unframer};
 use super::link::PeerLink;
+use super::relay::{self, Relay};
 use super::silence::{Silence, silent};
 use super::streams::CallStream;
 
@@ -29,6 +30,7 @@ pub(super) struct PeerBody {
     left: Option<u64>,
     ended: bool,
     silence: Silence,
+    relay: Option<Relay>,
     _counted: InFlightGuard,
 }
 
@@ -58,7 +60,7 @@ impl Body for PeerBody {
             // for each poll continues where the last one was dropped.
             let read = {
                 let read = pin!(body.stream.recv.read_chunk(usize::MAX, true));
-                read.poll(context)
+                relay::poll_through(body.relay.as_ref(), read, context)
             };
             let broken = match read {
                 Poll::Ready(Ok(Some(chunk))) => {
@@ -88,7 +90,7 @@ impl PeerBody {
         stream: CallStream,
         link: Arc<PeerLink>,
         length: Option<u64>,
-        counted: InFlightGuard,
+        (counted, relay): (InFlightGuard, Option<Relay>),
     ) -> Self {
         Self {
             stream,
@@ -97,6 +99,7 @@ impl PeerBody {
             left: length,
             ended: false,
             silence: Silence::Unwatched,
+            relay,
             _counted: counted,
         }
     }
@@ -124,6 +127,10 @@ impl PeerBody {
     fn end(&mut self, code: u32) -> Option<CallFailure> {
         self.ended = true;
         self.stream.complete();
+        // The stream's end is there mostly. One that is dropped before it is read would be stopped, which wakes the
+        // connection for nothing.
+        let end = pin!(self.stream.recv.read_chunk(usize::MAX, true));
+        let _ = end.poll(&mut Context::from_waker(Waker::noop()));
         if code != framed::CLEAN {
             let detail = format!("answer through {} broke off", self.link.peer);
             return Some(CallFailure::new(reset::outcome(u64::from(code)), detail));

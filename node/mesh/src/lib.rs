@@ -36,6 +36,7 @@ mod outgoing;
 mod pending;
 mod preference;
 mod receive;
+mod relay;
 mod respond;
 mod rules;
 pub mod serve;

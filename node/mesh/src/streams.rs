@@ -8,9 +8,10 @@ use bytes::Bytes;
 use grapevine_core::share::ShareExceeded;
 use grapevine_proto::frame::{self, DecodeError, LENGTH_BYTES};
 use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use grapevine_base::bodies::{BodyBuffer, Charge};
+use grapevine_base::coarse::timeout_at;
 
 /// The most bytes allocated at once for a frame's announced length.
 const FRAME_ROOM: usize = 4 * 1_024;
@@ -140,7 +141,7 @@ pub async fn read_body(
     loop {
         let due = buffer.due().min(deadline);
         let read = timeout_at(due, stream.read_chunk(usize::MAX, true));
-        let chunk = read.await.map_err(|_| ReceiveError::TooSlow)??;
+        let chunk = read.await.ok_or(ReceiveError::TooSlow)??;
         let Some(chunk) = chunk else { break };
         if buffer.len() + chunk.bytes.len() > length {
             return Err(ReceiveError::WrongLength);
