@@ -87,15 +87,17 @@ impl Body for PeerBody {
 impl PeerBody {
     /// The body that comes over `stream`, of `length` bytes where the head contains the length.
     pub(super) fn new(
-        stream: CallStream,
+        mut stream: CallStream,
         link: Arc<PeerLink>,
         length: Option<u64>,
         (counted, relay): (InFlightGuard, Option<Relay>),
     ) -> Self {
+        let mut unframer = Unframer::default();
+        unframer.feed(stream.take_rest());
         Self {
             stream,
             link,
-            unframer: Unframer::default(),
+            unframer,
             left: length,
             ended: false,
             silence: Silence::Unwatched,

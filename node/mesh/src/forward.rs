@@ -26,7 +26,7 @@ use super::link::PeerLink;
 use super::links::Links;
 use super::relay::{self, Relay};
 use super::silence::silent;
-use super::streams::{self, CallStream, ReceiveError};
+use super::streams::{CallStream, ReceiveError};
 
 /// Forwards calls. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -51,12 +51,13 @@ impl CallPeer for Forwarder {
         let over = async |link: Arc<PeerLink>| send(&link, &call, relay.as_ref()).await;
         let mut sent = pin!(unless_superfluous(&self.links, link, over));
         let mut deadline = coarse::sleep_until(call.deadline);
-        let in_time = poll_fn(|context| {
-            match relay::poll_through(relay.as_ref(), sent.as_mut(), context) {
-                Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending => Pin::new(&mut deadline).poll(context).map(|()| None),
-            }
-        });
+        let in_time =
+            poll_fn(
+                |context| match relay::poll_through(relay.as_ref(), sent.as_mut(), context) {
+                    Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                    Poll::Pending => Pin::new(&mut deadline).poll(context).map(|()| None),
+                },
+            );
         match in_time.await {
             Some(answered) => answered,
             None => Err(CallFailure::new(
@@ -138,7 +139,8 @@ async fn exchange(
     let head = encode_head(call)?;
     let [before, option, after] = call.body.pieces();
     let mut stream = open(link, &mut [head.into(), before, option, after]).await?;
-    let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
+    let payload = stream
+        .head(HEAD_BYTES_MAX, |_| Ok(()))
         .await
         .map_err(|error| no_head(&link.peer, &error))?;
     start(link, stream, (counted, relay), &payload, call)

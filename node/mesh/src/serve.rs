@@ -39,7 +39,7 @@ use super::inside;
 use super::link::PeerLink;
 use super::receive::{no_room, receive_body};
 use super::respond::{delivered, refuse, send_failure, wire_load, write};
-use super::streams::{self, CallStream, ReceiveError};
+use super::streams::{CallStream, ReceiveError};
 
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,11 +61,12 @@ pub(super) async fn serve<L: CallLocal>(
     let mut stream = CallStream::new(send, recv, reset::REFUSED);
     // Held as long as the head is, which is as long as the call takes.
     let mut charge = hub.bodies.account(BodySender::Peer(&link.peer));
-    let head = timeout_at(
-        Instant::now() + HEAD_TIMEOUT,
-        streams::read_charged_frame(&mut stream.recv, HEAD_BYTES_MAX, &mut charge),
-    );
-    let payload = match head.await {
+    let head = {
+        let charged = |bytes| charge.add(bytes).map_err(ReceiveError::NoRoom);
+        let head = pin!(stream.head(HEAD_BYTES_MAX, charged));
+        timeout_at(Instant::now() + HEAD_TIMEOUT, head).await
+    };
+    let payload = match head {
         Some(Ok(payload)) => payload,
         Some(Err(ReceiveError::Decode(error))) => {
             let refusal = ForwardRefused::new(Refusal::Protocol, error.to_string());
