@@ -16,7 +16,8 @@ use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 
 use super::credentials::Credentials;
-use super::relay::RelayRuntime;
+use super::runtime::MeshRuntime;
+use super::socket::DATAGRAM_MAX;
 use super::tls::{self, PeerTlsError};
 
 /// A connection without a packet for this long is lost, and with it all that runs over it. What must be
@@ -62,11 +63,6 @@ const INCOMING_BYTES_TOTAL_MAX: u64 = 4 * 1_024 * 1_024;
 /// Bytes of datagrams on their way out; older ones are dropped for newer.
 const DATAGRAM_BYTES_MAX: usize = 256 * 1_024;
 
-/// The largest datagram that is tried on a path, and taken in: what a path carries is found by QUIC's own probes
-/// (RFC 8899), so that one of 1,500 bytes loses a few of those. Ten of them are one system call's worth, which UDP
-/// limits to 65,507 bytes; beyond that quinn would send batches that the kernel refuses.
-const DATAGRAM_MAX: u16 = 6_500;
-
 /// Why the endpoint cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
@@ -98,7 +94,7 @@ pub fn open(listen: SocketAddr, credentials: &Credentials) -> Result<Endpoint, E
         endpoint_config(credentials),
         Some(server),
         socket,
-        Arc::new(RelayRuntime),
+        Arc::new(MeshRuntime),
     )
     .map_err(bind_error)
 }

@@ -13,16 +13,12 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io;
-use std::net::UdpSocket;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
-use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// As many wakes are laid out before they are passed on in the middle of a turn: other threads should not idle for long.
@@ -253,28 +249,6 @@ pub(super) async fn relayed<F: Future>(future: F) -> F::Output {
 impl std::fmt::Debug for Relay {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Relay")
-    }
-}
-
-/// quinn on tokio, with its drivers' wakes in batches: each call of another thread wakes the driver of its connection.
-#[derive(Debug)]
-pub(super) struct RelayRuntime;
-
-impl Runtime for RelayRuntime {
-    fn new_timer(&self, until: Instant) -> Pin<Box<dyn AsyncTimer>> {
-        TokioRuntime.new_timer(until)
-    }
-
-    fn spawn(&self, driver: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        tokio::spawn(relayed(driver));
-    }
-
-    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        TokioRuntime.wrap_udp_socket(socket)
-    }
-
-    fn now(&self) -> Instant {
-        TokioRuntime.now()
     }
 }
 
