@@ -29,6 +29,8 @@ pub(super) struct PeerBody {
     /// Bytes still to come, where the head contains the length.
     left: Option<u64>,
     ended: bool,
+    /// What is wrong with its end, where that was found with the last bytes.
+    failure: Option<Box<CallFailure>>,
     silence: Silence,
     relay: Option<Relay>,
     _counted: InFlightGuard,
@@ -43,6 +45,9 @@ impl Body for PeerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CallFailure>>> {
         let body = &mut *self;
+        if let Some(failure) = body.failure.take() {
+            return Poll::Ready(Some(Err(*failure)));
+        }
         if body.ended {
             return Poll::Ready(None);
         }
@@ -51,6 +56,9 @@ impl Body for PeerBody {
                 Found::Data(data) => {
                     body.silence = Silence::Committed;
                     let frame = body.count(&data).map(|()| Frame::data(data));
+                    if frame.is_ok() {
+                        body.look_for_end();
+                    }
                     return Poll::Ready(Some(frame));
                 }
                 Found::End(code) => return Poll::Ready(body.end(code).map(Err)),
@@ -80,7 +88,7 @@ impl Body for PeerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended
+        self.ended && self.failure.is_none()
     }
 }
 
@@ -100,6 +108,7 @@ impl PeerBody {
             unframer,
             left: length,
             ended: false,
+            failure: None,
             silence: Silence::Unwatched,
             relay,
             _counted: counted,
@@ -123,6 +132,20 @@ impl PeerBody {
             }
         }
         Ok(())
+    }
+
+    /// Takes in the end that came with the last of the announced bytes: many ask for no more than those, and a body that
+    /// is dropped before its end cancels the call, which costs both nodes a packet.
+    fn look_for_end(&mut self) {
+        if self.left != Some(0) || self.ended {
+            return;
+        }
+        let failure = match self.unframer.next() {
+            Found::End(code) => self.end(code),
+            Found::Data(more) => self.count(&more).err(),
+            Found::Nothing => None,
+        };
+        self.failure = failure.map(Box::new);
     }
 
     /// The body came to its end: a clean one, or the failure that `code` stands for.
