@@ -39,7 +39,7 @@ pub struct Loss {
 /// What says how hard a model thinks is among them, and so are thoughts of other models, which no provider takes: both
 /// change how an answer is found, and not what was asked for. No tool is among them, no schema, no sampling, no stop
 /// sequence, and nothing that a model reads.
-const ADVICE: [&str; 38] = [
+const ADVICE: [&str; 41] = [
     // What is kept between requests.
     "cachePoint",
     "cache_control",
@@ -81,6 +81,10 @@ const ADVICE: [&str; 38] = [
     "summary",
     "thought",
     "thoughtSignature",
+    // How much is left to chance, at a model that decides it alone.
+    "temperature",
+    "topP",
+    "top_p",
     // Style, and how closely a model looks.
     "detail",
     "mediaResolution",
@@ -158,6 +162,7 @@ mod tests {
             "user",
             "generationConfig.thinkingConfig.thinkingLevel",
             "messages[0].content[0].image_url.detail",
+            "generationConfig.topP",
         ] {
             assert!(is_advice(path), "{path}");
         }

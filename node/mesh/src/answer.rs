@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use grapevine_base::exchange::CallFailure;
@@ -16,6 +16,7 @@ use quinn::ReadError;
 
 use super::framed::{self, Found, Unframer};
 use super::link::PeerLink;
+use super::relay::{self, Relay};
 use super::silence::{Silence, silent};
 use super::streams::CallStream;
 
@@ -28,7 +29,10 @@ pub(super) struct PeerBody {
     /// Bytes still to come, where the head contains the length.
     left: Option<u64>,
     ended: bool,
+    /// What is wrong with its end, where that was found with the last bytes.
+    failure: Option<Box<CallFailure>>,
     silence: Silence,
+    relay: Option<Relay>,
     _counted: InFlightGuard,
 }
 
@@ -41,6 +45,9 @@ impl Body for PeerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CallFailure>>> {
         let body = &mut *self;
+        if let Some(failure) = body.failure.take() {
+            return Poll::Ready(Some(Err(*failure)));
+        }
         if body.ended {
             return Poll::Ready(None);
         }
@@ -49,6 +56,9 @@ impl Body for PeerBody {
                 Found::Data(data) => {
                     body.silence = Silence::Committed;
                     let frame = body.count(&data).map(|()| Frame::data(data));
+                    if frame.is_ok() {
+                        body.look_for_end();
+                    }
                     return Poll::Ready(Some(frame));
                 }
                 Found::End(code) => return Poll::Ready(body.end(code).map(Err)),
@@ -58,7 +68,7 @@ impl Body for PeerBody {
             // for each poll continues where the last one was dropped.
             let read = {
                 let read = pin!(body.stream.recv.read_chunk(usize::MAX, true));
-                read.poll(context)
+                relay::poll_through(body.relay.as_ref(), read, context)
             };
             let broken = match read {
                 Poll::Ready(Ok(Some(chunk))) => {
@@ -78,25 +88,29 @@ impl Body for PeerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended
+        self.ended && self.failure.is_none()
     }
 }
 
 impl PeerBody {
     /// The body that comes over `stream`, of `length` bytes where the head contains the length.
     pub(super) fn new(
-        stream: CallStream,
+        mut stream: CallStream,
         link: Arc<PeerLink>,
         length: Option<u64>,
-        counted: InFlightGuard,
+        (counted, relay): (InFlightGuard, Option<Relay>),
     ) -> Self {
+        let mut unframer = Unframer::default();
+        unframer.feed(stream.take_rest());
         Self {
             stream,
             link,
-            unframer: Unframer::default(),
+            unframer,
             left: length,
             ended: false,
+            failure: None,
             silence: Silence::Unwatched,
+            relay,
             _counted: counted,
         }
     }
@@ -120,10 +134,28 @@ impl PeerBody {
         Ok(())
     }
 
+    /// Takes in the end that came with the last of the announced bytes: many ask for no more than those, and a body that
+    /// is dropped before its end cancels the call, which costs both nodes a packet.
+    fn look_for_end(&mut self) {
+        if self.left != Some(0) || self.ended {
+            return;
+        }
+        let failure = match self.unframer.next() {
+            Found::End(code) => self.end(code),
+            Found::Data(more) => self.count(&more).err(),
+            Found::Nothing => None,
+        };
+        self.failure = failure.map(Box::new);
+    }
+
     /// The body came to its end: a clean one, or the failure that `code` stands for.
     fn end(&mut self, code: u32) -> Option<CallFailure> {
         self.ended = true;
         self.stream.complete();
+        // The stream's end is there mostly. One that is dropped before it is read would be stopped, which wakes the
+        // connection for nothing.
+        let end = pin!(self.stream.recv.read_chunk(usize::MAX, true));
+        let _ = end.poll(&mut Context::from_waker(Waker::noop()));
         if code != framed::CLEAN {
             let detail = format!("answer through {} broke off", self.link.peer);
             return Some(CallFailure::new(reset::outcome(u64::from(code)), detail));

@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use grapevine_core::link::{CALLS_MAX, INSIDE_CALLS_MAX, KEEP_ALIVE, LOST};
 use quinn::congestion::BbrConfig;
-use quinn::{Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 
 use super::credentials::Credentials;
+use super::runtime::MeshRuntime;
+use super::socket::DATAGRAM_MAX;
 use super::tls::{self, PeerTlsError};
 
 /// A connection without a packet for this long is lost, and with it all that runs over it. What must be
@@ -92,7 +94,7 @@ pub fn open(listen: SocketAddr, credentials: &Credentials) -> Result<Endpoint, E
         endpoint_config(credentials),
         Some(server),
         socket,
-        Arc::new(TokioRuntime),
+        Arc::new(MeshRuntime),
     )
     .map_err(bind_error)
 }
@@ -124,7 +126,10 @@ pub fn client_config(credentials: &Credentials) -> Result<quinn::ClientConfig, P
 fn transport() -> TransportConfig {
     let idle = VarInt::from_u32(u32::try_from(IDLE_TIMEOUT.as_millis()).unwrap_or(u32::MAX));
     let mut config = TransportConfig::default();
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(DATAGRAM_MAX);
     config
+        .mtu_discovery_config(Some(discovery))
         .max_idle_timeout(Some(IdleTimeout::from(idle)))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_rtt(INITIAL_RTT)
@@ -148,6 +153,9 @@ fn endpoint_config(credentials: &Credentials) -> EndpointConfig {
     let id_key = u64::from_le_bytes(first);
     let mut config =
         EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, reset.as_ref())));
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+    config
+        .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)))
+        .max_udp_payload_size(DATAGRAM_MAX)
+        .expect("more than the least that QUIC asks for");
     config
 }

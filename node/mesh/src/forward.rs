@@ -4,11 +4,12 @@
 //! Dropping the future or the body resets the stream, which the peer sees within one round trip.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use grapevine_base::coarse;
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer};
 use grapevine_base::headers;
 use grapevine_core::ids::NodeName;
@@ -23,8 +24,9 @@ use tokio::time::Instant;
 use super::answer::PeerBody;
 use super::link::PeerLink;
 use super::links::Links;
+use super::relay::{self, Relay};
 use super::silence::silent;
-use super::streams::{self, CallStream, ReceiveError};
+use super::streams::{CallStream, ReceiveError};
 
 /// Forwards calls. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,12 +47,20 @@ impl CallPeer for Forwarder {
             let detail = format!("no link to {peer}");
             return Err(CallFailure::new(Outcome::PeerUnreached, detail));
         };
-        let over = async |link: Arc<PeerLink>| send(&link, &call).await;
-        let sent = unless_superfluous(&self.links, link, over);
-        let sent = tokio::time::timeout_at(call.deadline, sent);
-        match sent.await {
-            Ok(answered) => answered,
-            Err(_) => Err(CallFailure::new(
+        let relay = Relay::of_this_thread();
+        let over = async |link: Arc<PeerLink>| send(&link, &call, relay.as_ref()).await;
+        let mut sent = pin!(unless_superfluous(&self.links, link, over));
+        let mut deadline = coarse::sleep_until(call.deadline);
+        let in_time =
+            poll_fn(
+                |context| match relay::poll_through(relay.as_ref(), sent.as_mut(), context) {
+                    Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                    Poll::Pending => Pin::new(&mut deadline).poll(context).map(|()| None),
+                },
+            );
+        match in_time.await {
+            Some(answered) => answered,
+            None => Err(CallFailure::new(
                 Outcome::DeadlinePassed,
                 format!("deadline passed before {peer} answered"),
             )),
@@ -92,13 +102,17 @@ fn is_superfluous(link: &PeerLink) -> bool {
 
 /// Sends the call and waits for the head of its answer, as long as the link speaks. Refuses at once where
 /// the link carries all that it may.
-async fn send(link: &Arc<PeerLink>, call: &Call) -> Result<Answer, CallFailure> {
+async fn send(
+    link: &Arc<PeerLink>,
+    call: &Call,
+    relay: Option<&Relay>,
+) -> Result<Answer, CallFailure> {
     let counted = link.sent.enter_below(CALLS_MAX);
     let counted = counted.ok_or_else(|| full(&link.peer))?;
     let sent_at = Instant::now();
     let answered = tokio::select! {
         biased;
-        answered = exchange(link, call, counted) => answered,
+        answered = exchange(link, call, counted, relay) => answered,
         () = link.fell_silent() => Err(silent(&link.peer)),
     };
     answered.map_err(|failure| unless_reached(failure, link, sent_at))
@@ -120,15 +134,17 @@ async fn exchange(
     link: &Arc<PeerLink>,
     call: &Call,
     counted: InFlightGuard,
+    relay: Option<&Relay>,
 ) -> Result<Answer, CallFailure> {
     let head = encode_head(call)?;
     let [first, second, third, fourth, fifth] = call.body.pieces();
     let pieces = &mut [head.into(), first, second, third, fourth, fifth];
     let mut stream = open(link, pieces).await?;
-    let payload = streams::read_frame(&mut stream.recv, HEAD_BYTES_MAX)
+    let payload = stream
+        .head(HEAD_BYTES_MAX, |_| Ok(()))
         .await
         .map_err(|error| no_head(&link.peer, &error))?;
-    start(link, stream, counted, &payload, call)
+    start(link, stream, (counted, relay), &payload, call)
 }
 
 /// Opens a stream for a call and sends the whole of it, piece by piece: its head as a frame, and its body.
@@ -202,7 +218,7 @@ fn encode_head(call: &Call) -> Result<Vec<u8>, CallFailure> {
 fn start(
     link: &Arc<PeerLink>,
     mut stream: CallStream,
-    counted: InFlightGuard,
+    (counted, relay): (InFlightGuard, Option<&Relay>),
     payload: &[u8],
     call: &Call,
 ) -> Result<Answer, CallFailure> {
@@ -218,7 +234,7 @@ fn start(
                 .map_err(|fault| malformed(&fault.to_string()))?;
             let has_no_body = call.method == Method::HEAD || headers::has_no_body(status);
             let length = headers::content_length(&headers).filter(|_| !has_no_body);
-            let body = PeerBody::new(stream, Arc::clone(link), length, counted);
+            let body = PeerBody::new(stream, Arc::clone(link), length, (counted, relay.cloned()));
             Ok(Answer {
                 status,
                 headers,

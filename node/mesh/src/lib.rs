@@ -1,11 +1,12 @@
 //! The mesh: identities, one QUIC endpoint, links to peers, gossip and forwarded requests over them.
 //!
 //! Reading order: [`identity`] (who a node is), [`credentials`] (its files), [`signer`]; [`tls`], [`endpoint`],
-//! [`hello`], [`link`] (one connection), [`links`] (which of several is used), `session` and `gone` (its
-//! lifetime and its end), `dial` and `accept` (how it is opened); [`forward`] and [`serve`] (a call's two
-//! ends), with `answer`, `admission`, `receive` and `respond`; `inside` (calls of nodes to each other);
-//! [`wire`] (the links as gossip uses them) and [`gossip`] itself. `hub` holds what the tasks that serve
-//! peers share, and `start` starts them all.
+//! `runtime` with `socket` and `relay` (what QUIC runs on, and how threads wake each other), [`hello`],
+//! [`link`] (one connection), [`links`] (which of several is used), `session` and `gone` (its lifetime and its
+//! end), `dial` and `accept` (how it is opened); [`forward`] and [`serve`] (a call's two ends), with `answer`,
+//! `admission`, `receive` and `respond`; `inside` (calls of nodes to each other); [`wire`] (the links as gossip
+//! uses them) and [`gossip`] itself. `hub` holds what the tasks that serve peers share, and `start` starts them
+//! all.
 //!
 //! What this crate does not know: HTTP servers and clients, configuration, what a task is. It carries calls and
 //! answers as `grapevine_base::exchange` defines them.
@@ -36,12 +37,15 @@ mod outgoing;
 mod pending;
 mod preference;
 mod receive;
+mod relay;
 mod respond;
 mod rules;
+mod runtime;
 pub mod serve;
 mod session;
 pub mod signer;
 mod silence;
+mod socket;
 mod start;
 pub mod streams;
 pub mod table;

@@ -23,7 +23,7 @@ pub(super) async fn receive_body<L>(
     deadline: Instant,
 ) -> Result<Bytes, Option<ForwardRefused>> {
     let charge = hub.bodies.account(BodySender::Peer(&link.peer));
-    let received = streams::read_body(&mut stream.recv, length, charge, deadline).await;
+    let received = streams::read_body(stream, length, charge, deadline).await;
     received.map_err(|error| match error {
         ReceiveError::WrongLength => {
             let detail = "request body is not as long as announced";

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::coarse::timeout_at;
 use grapevine_base::exchange::CallFailure;
 use grapevine_core::admission::ForwardRefused;
 use grapevine_core::fact::Phase;
@@ -10,7 +11,7 @@ use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_proto::frame::{NoAnswer, ResponseStart, WireLoad, reset};
 use quinn::{SendStream, VarInt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::hub::Hub;
@@ -86,8 +87,9 @@ pub(super) async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
 
 /// Sends `parts`. A caller that reads nothing for too long is gone, and must not hold the upstream's slot.
 pub(super) async fn write(send: &mut SendStream, parts: &mut [Bytes]) -> Result<(), Outcome> {
-    match timeout(STALL_MAX, send.write_all_chunks(parts)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Outcome::Cancelled),
+    let stalled_at = Instant::now() + STALL_MAX;
+    match timeout_at(stalled_at, send.write_all_chunks(parts)).await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) | None => Err(Outcome::Cancelled),
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use grapevine_base::bodies::BodySender;
+use grapevine_base::coarse::timeout_at;
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallLocal};
 use grapevine_base::overdue::Overdue;
 use grapevine_base::{headers, shown};
@@ -28,7 +29,7 @@ use grapevine_proto::frame::{
 use http::Method;
 use http_body::Body;
 use quinn::{RecvStream, SendStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{Instrument, debug, debug_span};
 
 use super::admission::{admit, check_against_head, enter};
@@ -38,7 +39,7 @@ use super::inside;
 use super::link::PeerLink;
 use super::receive::{no_room, receive_body};
 use super::respond::{delivered, refuse, send_failure, wire_load, write};
-use super::streams::{self, CallStream, ReceiveError};
+use super::streams::{CallStream, ReceiveError};
 
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,23 +61,24 @@ pub(super) async fn serve<L: CallLocal>(
     let mut stream = CallStream::new(send, recv, reset::REFUSED);
     // Held as long as the head is, which is as long as the call takes.
     let mut charge = hub.bodies.account(BodySender::Peer(&link.peer));
-    let head = timeout(
-        HEAD_TIMEOUT,
-        streams::read_charged_frame(&mut stream.recv, HEAD_BYTES_MAX, &mut charge),
-    );
-    let payload = match head.await {
-        Ok(Ok(payload)) => payload,
-        Ok(Err(ReceiveError::Decode(error))) => {
+    let head = {
+        let charged = |bytes| charge.add(bytes).map_err(ReceiveError::NoRoom);
+        let head = pin!(stream.head(HEAD_BYTES_MAX, charged));
+        timeout_at(Instant::now() + HEAD_TIMEOUT, head).await
+    };
+    let payload = match head {
+        Some(Ok(payload)) => payload,
+        Some(Err(ReceiveError::Decode(error))) => {
             let refusal = ForwardRefused::new(Refusal::Protocol, error.to_string());
             return refuse(hub, link, &mut stream, None, refusal).await;
         }
-        Ok(Err(ReceiveError::NoRoom(over))) => {
+        Some(Err(ReceiveError::NoRoom(over))) => {
             return refuse(hub, link, &mut stream, None, no_room(over)).await;
         }
-        Ok(Err(error)) => {
+        Some(Err(error)) => {
             return debug!(peer.name = %link.peer, %error, "request head did not come in");
         }
-        Err(_) => {
+        None => {
             let refusal = ForwardRefused::new(Refusal::Protocol, "request head came too slowly");
             return refuse(hub, link, &mut stream, None, refusal).await;
         }

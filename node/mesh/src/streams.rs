@@ -8,9 +8,10 @@ use bytes::Bytes;
 use grapevine_core::share::ShareExceeded;
 use grapevine_proto::frame::{self, DecodeError, LENGTH_BYTES};
 use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use grapevine_base::bodies::{BodyBuffer, Charge};
+use grapevine_base::coarse::timeout_at;
 
 /// The most bytes allocated at once for a frame's announced length.
 const FRAME_ROOM: usize = 4 * 1_024;
@@ -83,34 +84,12 @@ impl Drop for FramePayload {
     }
 }
 
-/// Reads a frame's payload of at most `max` bytes. Takes memory for what comes, not for what is announced.
+/// Reads a frame's payload of at most `max` bytes, and nothing after it. Takes memory for what comes, not for what is
+/// announced.
 ///
 /// # Errors
 /// See [`ReceiveError`]; an oversize frame costs four bytes of reading.
 pub async fn read_frame(stream: &mut RecvStream, max: usize) -> Result<FramePayload, ReceiveError> {
-    frame_with(stream, max, |_| Ok(())).await
-}
-
-/// As [`read_frame`], charging what comes to `charge`.
-///
-/// # Errors
-/// As [`read_frame`], and [`ReceiveError::NoRoom`].
-pub async fn read_charged_frame(
-    stream: &mut RecvStream,
-    max: usize,
-    charge: &mut Charge,
-) -> Result<FramePayload, ReceiveError> {
-    frame_with(stream, max, |bytes| {
-        charge.add(bytes).map_err(ReceiveError::NoRoom)
-    })
-    .await
-}
-
-async fn frame_with(
-    stream: &mut RecvStream,
-    max: usize,
-    mut take: impl FnMut(usize) -> Result<(), ReceiveError>,
-) -> Result<FramePayload, ReceiveError> {
     let mut prefix = [0; LENGTH_BYTES];
     stream.read_exact(&mut prefix).await?;
     let length = frame::payload_length(prefix, max)?;
@@ -118,7 +97,6 @@ async fn frame_with(
     while payload.len() < length {
         let chunk = stream.read_chunk(length - payload.len(), true).await?;
         let chunk = chunk.ok_or(ReceiveError::WrongLength)?;
-        take(chunk.bytes.len())?;
         payload.extend_from_slice(&chunk.bytes);
     }
     Ok(FramePayload(payload))
@@ -131,7 +109,7 @@ async fn frame_with(
 /// [`ReceiveError::WrongLength`] when the stream ends before that length or continues after it: a sender
 /// that vanished within an upload must not look as if it had finished.
 pub async fn read_body(
-    stream: &mut RecvStream,
+    stream: &mut CallStream,
     length: usize,
     charge: Charge,
     deadline: Instant,
@@ -139,13 +117,13 @@ pub async fn read_body(
     let mut buffer = BodyBuffer::begin(charge, Some(length), PAUSE_MAX);
     loop {
         let due = buffer.due().min(deadline);
-        let read = timeout_at(due, stream.read_chunk(usize::MAX, true));
-        let chunk = read.await.map_err(|_| ReceiveError::TooSlow)??;
+        let read = timeout_at(due, stream.chunk());
+        let chunk = read.await.ok_or(ReceiveError::TooSlow)??;
         let Some(chunk) = chunk else { break };
-        if buffer.len() + chunk.bytes.len() > length {
+        if buffer.len() + chunk.len() > length {
             return Err(ReceiveError::WrongLength);
         }
-        buffer.take(chunk.bytes).map_err(ReceiveError::NoRoom)?;
+        buffer.take(chunk).map_err(ReceiveError::NoRoom)?;
     }
     if buffer.len() != length {
         return Err(ReceiveError::WrongLength);
@@ -162,6 +140,8 @@ pub struct CallStream {
     pub send: SendStream,
     /// The receiving half.
     pub recv: RecvStream,
+    /// What came with a head and was not read yet: most calls and answers come in one piece.
+    rest: Bytes,
     /// What both halves end with when dropped; `None` once the call came to its end.
     code: Option<u32>,
 }
@@ -169,8 +149,66 @@ pub struct CallStream {
 impl CallStream {
     /// Resets and stops with `code` when dropped.
     pub const fn new(send: SendStream, recv: RecvStream, code: u32) -> Self {
-        let code = Some(code);
-        Self { send, recv, code }
+        Self {
+            send,
+            recv,
+            rest: Bytes::new(),
+            code: Some(code),
+        }
+    }
+
+    /// Reads a head: as [`read_frame`], but what came with it is kept for [`CallStream::chunk`]. `take` is called with
+    /// the length of each piece of it, and may refuse.
+    ///
+    /// # Errors
+    /// As [`read_frame`], and what `take` returns.
+    pub async fn head(
+        &mut self,
+        max: usize,
+        mut take: impl FnMut(usize) -> Result<(), ReceiveError>,
+    ) -> Result<FramePayload, ReceiveError> {
+        let mut prefix = [0; LENGTH_BYTES];
+        let mut prefixed = 0;
+        while prefixed < LENGTH_BYTES {
+            let piece = self.piece(LENGTH_BYTES - prefixed).await?;
+            prefix[prefixed..prefixed + piece.len()].copy_from_slice(&piece);
+            prefixed += piece.len();
+        }
+        let length = frame::payload_length(prefix, max)?;
+        let mut payload = FramePayload(Vec::with_capacity(length.min(FRAME_ROOM)));
+        while payload.len() < length {
+            let piece = self.piece(length - payload.len()).await?;
+            take(piece.len())?;
+            payload.0.extend_from_slice(&piece);
+        }
+        Ok(payload)
+    }
+
+    /// The next bytes, `max` of them at most; the rest of what came with them is kept.
+    async fn piece(&mut self, max: usize) -> Result<Bytes, ReceiveError> {
+        let chunk = self.chunk().await?;
+        let mut piece = chunk.ok_or(ReceiveError::WrongLength)?;
+        if piece.len() > max {
+            self.rest = piece.split_off(max);
+        }
+        Ok(piece)
+    }
+
+    /// What comes next, what was kept first; `None` at the stream's end.
+    ///
+    /// # Errors
+    /// See [`ReceiveError`].
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ReceiveError> {
+        if !self.rest.is_empty() {
+            return Ok(Some(self.take_rest()));
+        }
+        let chunk = self.recv.read_chunk(usize::MAX, true).await?;
+        Ok(chunk.map(|chunk| chunk.bytes))
+    }
+
+    /// What came with the head and was not read yet.
+    pub const fn take_rest(&mut self) -> Bytes {
+        std::mem::replace(&mut self.rest, Bytes::new())
     }
 
     /// Resets and stops with `code` when dropped.

@@ -14,7 +14,7 @@ use grapevine_core::ids::{ModelName, RegionName, UpstreamName};
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
 use grapevine_core::residency::{ClientOrigin, Residency, Rule, Unknown};
 use http::{Method, StatusCode};
-use http_body::Frame;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -70,7 +70,7 @@ fn fed() -> (mpsc::Sender<Result<Bytes, CallFailure>>, AnswerBody) {
 
 struct FedBody(mpsc::Receiver<Result<Bytes, CallFailure>>);
 
-impl http_body::Body for FedBody {
+impl Body for FedBody {
     type Data = Bytes;
     type Error = CallFailure;
 
@@ -332,6 +332,33 @@ async fn answer_of_another_length_than_its_head_has_breaks_off() {
         let failure = answered.body.collect().await.expect_err("a broken body");
         assert_eq!(failure.outcome, Outcome::BrokenOff, "{length}");
     }
+}
+
+/// Whoever writes an answer of an announced length asks for no more once it is there.
+#[tokio::test]
+async fn answer_whose_announced_bytes_were_read_is_not_cancelled() {
+    let local = Fake::new(|_| async {
+        let mut answered = answer(whole(Bytes::from_static(b"{}")));
+        let length = "2".parse().expect("a header value");
+        answered.headers.insert("content-length", length);
+        Ok(answered)
+    });
+    let (entry, owner) = pair(local).await;
+    let link = entry.handle.links().get(&node_name("owner"));
+    let link = link.expect("a link");
+    let cancels = || {
+        let sent = link.connection.stats().frame_tx;
+        (sent.stop_sending, sent.reset_stream)
+    };
+    let before = cancels();
+    for _ in 0..3 {
+        let mut body = forward(&entry, call(CHAT)).await.expect("a head").body;
+        let frame = body.frame().await.expect("a piece").expect("no error");
+        assert_eq!(frame.into_data().ok().as_deref(), Some(&b"{}"[..]));
+        assert!(body.is_end_stream());
+    }
+    assert_eq!(cancels(), before);
+    until("end of the calls", || owner.own_in_flight() == 0).await;
 }
 
 #[tokio::test]
