@@ -65,7 +65,7 @@ impl UpstreamClient {
             DialectWay::Assumed(crossing) => self.call_assumed(target, call, crossing).await,
             DialectWay::Reframed => self.call_reframed(target, call).await,
             DialectWay::Unread => Err(NotProvided::Path.into()),
-            DialectWay::AsItIs => self.call_as_it_is(target, call).await,
+            DialectWay::AsItIs => self.call_as_it_is(target, &call).await,
         }
     }
 
@@ -77,7 +77,7 @@ impl UpstreamClient {
         call: Call,
         crossing: Crossing,
     ) -> Result<Answer, CallFailure> {
-        let mut answer = self.call_as_it_is(target, call.clone()).await?;
+        let mut answer = self.call_as_it_is(target, &call).await?;
         if !matches!(answer.status.as_u16(), 404 | 405 | 501) {
             return Ok(answer);
         }
@@ -128,7 +128,8 @@ impl UpstreamClient {
         let is_stream = call.stream;
         let body = Bytes::from(translated.body);
         let call = request::in_dialect(&call, crossing, model, body).ok_or(NotProvided::Path)?;
-        let mut answer = self.call_as_it_is(target, call).await?;
+        let mut answer = self.call_as_it_is(target, &call).await?;
+        drop(call);
         headers::remove_all(&mut answer.headers, headers::is_own);
         let losses = lost_paths(&translated.losses);
         let answer = if !answer.status.is_success() {
@@ -147,7 +148,8 @@ impl UpstreamClient {
         target: &UpstreamTarget,
         call: Call,
     ) -> Result<Answer, CallFailure> {
-        let mut answer = self.call_as_it_is(target, call).await?;
+        let mut answer = self.call_as_it_is(target, &call).await?;
+        drop(call);
         if answer.status.is_success() && is_stream_answer(&answer.headers) {
             let body = TranslatedBody::reframed(answer.body);
             answer.body = AnswerBody::new(body);
