@@ -137,17 +137,12 @@ impl Metrics {
             metrics.attempts.count(is_its, labels, Counter::inc);
         }
         if let Some(served) = &record.served {
-            let path = if served.node == view.node {
-                "local"
-            } else {
-                "peer"
-            };
+            let is_local = served.node == view.node;
+            let path = if is_local { "local" } else { "peer" };
             let first_byte = record.first_byte.as_secs_f64();
-            metrics.first_byte.count(
-                |known| known.path == path,
-                || PathLabels { path },
-                |seconds| seconds.observe(first_byte),
-            );
+            let labels = || PathLabels { path };
+            let observe = |seconds: &Histogram| seconds.observe(first_byte);
+            (metrics.first_byte).count(|known| known.path == path, labels, observe);
             metrics.overhead.observe(record.overhead.as_secs_f64());
         }
         // A peer's own rules may refuse what none of this node's rules concern.
@@ -282,9 +277,7 @@ impl Inner {
             families: Families::default(),
             requests: RecentFamily::new(Family::default()),
             attempts: RecentFamily::new(Family::default()),
-            first_byte: RecentFamily::new(Family::new_with_constructor(|| {
-                Histogram::new(exponential_buckets(0.001, 2.0, 17))
-            })),
+            first_byte: RecentFamily::new(Family::new_with_constructor(seconds)),
             overhead: seconds(),
             transitions: Family::default(),
             residency: Family::default(),

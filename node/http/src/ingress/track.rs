@@ -358,10 +358,8 @@ impl Track {
     }
 
     fn report(&mut self) {
-        let Some(request) = self.request.as_deref_mut() else {
-            return;
-        };
-        for report in request.reports() {
+        let reports = self.request.as_deref_mut().map(Request::reports);
+        for report in reports.unwrap_or_default() {
             self.recorder.report(report);
         }
     }
