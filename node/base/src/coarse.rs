@@ -11,7 +11,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -186,11 +186,13 @@ impl Drop for CoarseSleep {
 }
 
 /// The output of `future`, or `None` where it is not ready at the moment `until`, or up to a [`TICK`] later.
-pub async fn timeout_at<F: Future>(until: Instant, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+///
+/// It is to be pinned where it is made: a future that is handed on by value is held twice by the one that waits for it,
+/// once as an argument and once in its place, and each of those around it doubles that.
+pub async fn timeout_at<F: Future + Unpin>(until: Instant, mut future: F) -> Option<F::Output> {
     let mut timer = sleep_until(until);
     std::future::poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
+        if let Poll::Ready(output) = Pin::new(&mut future).poll(context) {
             return Poll::Ready(Some(output));
         }
         Pin::new(&mut timer).poll(context).map(|()| None)

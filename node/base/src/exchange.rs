@@ -143,8 +143,8 @@ impl CallFailure {
 /// Calls own upstreams.
 pub trait CallLocal: Clone + Send + Sync + 'static {
     /// Makes the call; dropping the future cancels it. Applies the upstream's own timeouts and the
-    /// call's deadline.
-    fn call(&self, call: Call) -> impl Future<Output = Result<Answer, CallFailure>> + Send;
+    /// call's deadline. The call is boxed: each of the futures that it is handed through would hold room for it.
+    fn call(&self, call: Box<Call>) -> impl Future<Output = Result<Answer, CallFailure>> + Send;
 }
 
 /// Probes own upstreams.

@@ -4,7 +4,6 @@
 //! that ends, and there is nothing to bound.
 
 use std::future::Future;
-use std::pin::pin;
 
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::health::Witness;
@@ -48,12 +47,12 @@ impl<'a> Overdue<'a> {
         }
     }
 
-    /// Reports the wait for `awaited`, a part of the way to the first byte, whenever a report is due.
-    pub async fn during<T>(&mut self, awaited: impl Future<Output = T>) -> T {
+    /// Reports the wait for `awaited`, a part of the way to the first byte, whenever a report is due. It is to be pinned
+    /// where it is made, see [`coarse::timeout_at`].
+    pub async fn during<T>(&mut self, mut awaited: impl Future<Output = T> + Unpin) -> T {
         let Some(wait) = &mut self.wait else {
             return awaited.await;
         };
-        let mut awaited = pin!(awaited);
         loop {
             let due = self.driver.clock().timer(wait.due_at());
             tokio::select! {

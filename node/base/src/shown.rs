@@ -12,9 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_core::outcome::{ErrorWords, Finding};
 use http::StatusCode;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
+use memchr::memmem;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -31,7 +32,10 @@ const PEEK_TIME: Duration = Duration::from_secs(1);
 const CODE_BYTES_MAX: usize = 64;
 
 /// Headers by which a client names an organization or a project of its own.
-const IDENTITY_HEADERS: [&str; 2] = ["openai-organization", "openai-project"];
+static IDENTITY_HEADERS: [HeaderName; 2] = [
+    HeaderName::from_static("openai-organization"),
+    HeaderName::from_static("openai-project"),
+];
 
 /// What an error answer shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +53,7 @@ pub struct Shown {
 pub fn names_identity(headers: &HeaderMap) -> bool {
     IDENTITY_HEADERS
         .iter()
-        .any(|name| headers.contains_key(*name))
+        .any(|name| headers.contains_key(name))
 }
 
 /// What `answer` shows by its head, and where it is an error by its body too. Its body is whole afterwards.
@@ -116,7 +120,7 @@ fn hidden(json: &[u8]) -> Option<Finding> {
     /// An error says so at once; an answer that has an `error` among its fields begins with others.
     const LOOK_AT: usize = 48;
     let head = &json[..json.len().min(LOOK_AT)];
-    if !head.starts_with(b"{") || !head.windows(7).any(|window| window == b"\"error\"") {
+    if !head.starts_with(b"{") || memmem::find(head, b"\"error\"").is_none() {
         return None;
     }
     let value: Value = serde_json::from_slice(json.trim_ascii_end()).ok()?;

@@ -1,5 +1,6 @@
 //! What the server's end of a call sends, beside answers: refusals and failures, each within a time limit.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,7 +89,8 @@ pub(super) async fn delivered<L>(hub: &Hub<L>, stream: &CallStream) {
 /// Sends `parts`. A caller that reads nothing for too long is gone, and must not hold the upstream's slot.
 pub(super) async fn write(send: &mut SendStream, parts: &mut [Bytes]) -> Result<(), Outcome> {
     let stalled_at = Instant::now() + STALL_MAX;
-    match timeout_at(stalled_at, send.write_all_chunks(parts)).await {
+    let written = pin!(send.write_all_chunks(parts));
+    match timeout_at(stalled_at, written).await {
         Some(Ok(())) => Ok(()),
         Some(Err(_)) | None => Err(Outcome::Cancelled),
     }

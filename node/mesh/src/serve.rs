@@ -153,7 +153,7 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
     let mut stopped = pin!(stream.send.stopped());
     let names_identity = shown::names_identity(&call.headers);
     let called = Box::pin(async {
-        let mut answer = hub.local.call(call).await?;
+        let mut answer = hub.local.call(Box::new(call)).await?;
         let shown = shown::by_answer(&mut answer, names_identity).await;
         Ok::<_, CallFailure>((answer, shown))
     });

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::ops::Deref;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -117,8 +118,10 @@ pub async fn read_body(
     let mut buffer = BodyBuffer::begin(charge, Some(length), PAUSE_MAX);
     loop {
         let due = buffer.due().min(deadline);
-        let read = timeout_at(due, stream.chunk());
-        let chunk = read.await.ok_or(ReceiveError::TooSlow)??;
+        let chunk = pin!(stream.chunk());
+        let chunk = timeout_at(due, chunk)
+            .await
+            .ok_or(ReceiveError::TooSlow)??;
         let Some(chunk) = chunk else { break };
         if buffer.len() + chunk.len() > length {
             return Err(ReceiveError::WrongLength);

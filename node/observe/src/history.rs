@@ -32,7 +32,7 @@ pub struct History(Arc<Mutex<Book>>);
 
 #[derive(Debug, Default)]
 struct Book {
-    requests: VecDeque<RequestRecord>,
+    requests: VecDeque<Box<RequestRecord>>,
     /// All requests so far, including evicted ones.
     total: u64,
     attempts: BTreeMap<AttemptKey, u64>,
@@ -47,7 +47,7 @@ impl History {
         mut observe: impl FnMut(&RequestRecord) + Send,
     ) {
         while let Some(batch) = batches.recv().await {
-            batch.iter().for_each(&mut observe);
+            batch.iter().for_each(|record| observe(record));
             self.keep(batch);
         }
     }
@@ -70,7 +70,8 @@ impl History {
     /// The last `count` requests, the newest first.
     pub fn last(&self, count: usize) -> Vec<RequestRecord> {
         let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        book.requests.iter().rev().take(count).cloned().collect()
+        let newest = book.requests.iter().rev().take(count);
+        newest.map(|record| RequestRecord::clone(record)).collect()
     }
 
     /// Requests after the first `seen`, at most `count`, the newest first; and the number of all so far, to pass
@@ -79,7 +80,8 @@ impl History {
         let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let unseen = usize::try_from(book.total.saturating_sub(seen)).unwrap_or(usize::MAX);
         let newest = book.requests.iter().rev().take(unseen.min(count));
-        (newest.cloned().collect(), book.total)
+        let newest = newest.map(|record| RequestRecord::clone(record));
+        (newest.collect(), book.total)
     }
 
     /// How many attempts ended how, since the start.
@@ -96,8 +98,10 @@ impl Book {
             attempt.upstream.clone(),
             attempt.outcome,
         );
-        if self.attempts.len() < COUNTS_MAX || self.attempts.contains_key(&key) {
-            *self.attempts.entry(key).or_default() += 1;
+        if let Some(count) = self.attempts.get_mut(&key) {
+            *count += 1;
+        } else if self.attempts.len() < COUNTS_MAX {
+            self.attempts.insert(key, 1);
         }
     }
 }
@@ -236,7 +240,7 @@ pub(super) mod tests {
     #[test]
     fn oldest_request_is_evicted_and_every_attempt_is_counted() {
         let history = History::default();
-        history.keep((0..REQUESTS_MAX + 5).map(record).collect());
+        history.keep((0..REQUESTS_MAX + 5).map(record).map(Box::new).collect());
         let last = history.last(usize::MAX);
         assert_eq!(last.len(), REQUESTS_MAX);
         assert_eq!((&*last[0].id, &*last[REQUESTS_MAX - 1].id), ("1004", "5"));
@@ -247,11 +251,11 @@ pub(super) mod tests {
     #[test]
     fn only_requests_that_were_not_seen_are_returned() {
         let history = History::default();
-        history.keep((0..3).map(record).collect());
+        history.keep((0..3).map(record).map(Box::new).collect());
         let (first, seen) = history.since(0, 2);
         assert_eq!((&*first[0].id, first.len(), seen), ("2", 2, 3));
         assert_eq!(history.since(seen, 2).0.len(), 0);
-        history.keep((3..4).map(record).collect());
+        history.keep((3..4).map(record).map(Box::new).collect());
         let (next, seen) = history.since(seen, 2);
         assert_eq!((&*next[0].id, next.len(), seen), ("3", 1, 4));
     }

@@ -52,9 +52,9 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     families: Families,
-    requests: Family<StatusLabels, Counter>,
+    requests: RecentFamily<StatusLabels, Counter>,
     attempts: RecentFamily<AttemptLabels, Counter>,
-    first_byte: Family<PathLabels, Histogram>,
+    first_byte: RecentFamily<PathLabels, Histogram>,
     overhead: Histogram,
     transitions: Family<KindLabels, Counter>,
     residency: Family<KindLabels, Counter>,
@@ -103,7 +103,12 @@ impl Metrics {
     /// Shows closed sets from the start: the first of a kind is an increase, not a new series.
     fn begin_at_zero(&self) {
         for status in STATUS_CLASSES {
-            drop(self.0.requests.get_or_create(&StatusLabels { status }));
+            drop(
+                self.0
+                    .requests
+                    .family()
+                    .get_or_create(&StatusLabels { status }),
+            );
         }
         for kind in RESIDENCY_KINDS {
             drop(self.0.residency.get_or_create(&KindLabels { kind }));
@@ -125,10 +130,9 @@ impl Metrics {
     pub fn request(&self, record: &RequestRecord, view: &View) {
         let metrics = &*self.0;
         let status = status_class(record.status);
-        metrics
-            .requests
-            .get_or_create(&StatusLabels { status })
-            .inc();
+        let labels = || StatusLabels { status };
+        let requests = &metrics.requests;
+        requests.count(|known| known.status == status, labels, Counter::inc);
         for attempt in &record.attempts {
             let (node, upstream) = (attempt.node.as_str(), attempt.upstream.as_str());
             let is_its = |known: &AttemptLabels| {
@@ -142,16 +146,12 @@ impl Metrics {
             metrics.attempts.count(is_its, labels, Counter::inc);
         }
         if let Some(served) = &record.served {
-            let path = if served.node == view.node {
-                "local"
-            } else {
-                "peer"
-            };
+            let is_local = served.node == view.node;
+            let path = if is_local { "local" } else { "peer" };
             let first_byte = record.first_byte.as_secs_f64();
-            metrics
-                .first_byte
-                .get_or_create(&PathLabels { path })
-                .observe(first_byte);
+            let labels = || PathLabels { path };
+            let observe = |seconds: &Histogram| seconds.observe(first_byte);
+            (metrics.first_byte).count(|known| known.path == path, labels, observe);
             metrics.overhead.observe(record.overhead.as_secs_f64());
         }
         // A peer's own rules may refuse what none of this node's rules concern.
@@ -236,11 +236,9 @@ impl Inner {
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 17));
         let inner = Self {
             families: Families::default(),
-            requests: Family::default(),
+            requests: RecentFamily::new(Family::default()),
             attempts: RecentFamily::new(Family::default()),
-            first_byte: Family::new_with_constructor(|| {
-                Histogram::new(exponential_buckets(0.001, 2.0, 17))
-            }),
+            first_byte: RecentFamily::new(Family::new_with_constructor(seconds)),
             overhead: seconds(),
             transitions: Family::default(),
             residency: Family::default(),
@@ -273,7 +271,7 @@ impl Inner {
         families.register(
             "requests",
             "Requests finished at this node, by class of status; 499 is a client that went away",
-            self.requests.clone(),
+            self.requests.family().clone(),
         );
         families.register(
             "attempts",
@@ -283,7 +281,7 @@ impl Inner {
         families.register_seconds(
             "first_byte",
             "Time from the successful attempt's start to the first byte of its answer",
-            self.first_byte.clone(),
+            self.first_byte.family().clone(),
         );
         families.register_seconds(
             "overhead",

@@ -186,8 +186,8 @@ pub struct Tokens {
     pub output: Option<u64>,
 }
 
-/// Records that leave one thread together.
-pub type Batch = Vec<RequestRecord>;
+/// Records that leave one thread together. Boxed: each is handed on from its thread to the collector and the history.
+pub type Batch = Vec<Box<RequestRecord>>;
 
 thread_local! {
     static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
@@ -256,7 +256,7 @@ impl Recorder {
     }
 
     /// Keeps the record of a finished request.
-    pub fn record(&self, record: RequestRecord) {
+    pub fn record(&self, record: Box<RequestRecord>) {
         self.push(|buffer| buffer.records.push(record));
     }
 
@@ -343,12 +343,12 @@ mod tests {
         Recorder::new(handle)
     }
 
-    fn record() -> RequestRecord {
+    fn record() -> Box<RequestRecord> {
         let path = PathAndQuery::from_static("/v1/files");
-        RequestRecord {
+        Box::new(RequestRecord {
             status: 200,
             ..RequestRecord::begun("r".into(), &Method::GET, &path)
-        }
+        })
     }
 
     #[tokio::test]

@@ -33,7 +33,7 @@ impl<L> Traced<L> {
 }
 
 impl<L: CallLocal> CallLocal for Traced<L> {
-    async fn call(&self, mut call: Call) -> Result<Answer, CallFailure> {
+    async fn call(&self, mut call: Box<Call>) -> Result<Answer, CallFailure> {
         let tracer = self.tracer.as_ref();
         let Some(mut span) = tracer.and_then(|tracer| HopSpan::begin(tracer, &mut call)) else {
             return self.local.call(call).await;

@@ -141,7 +141,7 @@ impl ChunkDecoder {
         if ends.any(|at| at == 0 || incoming[at - 1] != b'\r') {
             return Err(ChunkError::LineEnd);
         }
-        let trailers = header_map(fields, 0, HeaderValue::from_bytes);
+        let trailers = header_map(fields, HeaderValue::from_bytes);
         let trailers = trailers.map_err(|_| ChunkError::Trailers)?;
         let _ = incoming.split_to(length);
         *self = Self::Over;

@@ -24,16 +24,15 @@ pub fn take(incoming: &mut BytesMut, count: usize) -> Bytes {
     std::mem::take(incoming).freeze()
 }
 
-/// What was parsed, as a map with room for `more`; `value` makes a value of its bytes.
+/// What was parsed, as a map; `value` makes a value of its bytes.
 ///
 /// # Errors
 /// What is wrong with one of them.
 pub fn header_map<'b, E>(
     fields: &[Header<'b>],
-    more: usize,
     value: impl Fn(&'b [u8]) -> Result<HeaderValue, E>,
 ) -> Result<HeaderMap, &'static str> {
-    let mut headers = HeaderMap::with_capacity(fields.len() + more);
+    let mut headers = HeaderMap::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let name = name.map_err(|_| "a header's name is none")?;

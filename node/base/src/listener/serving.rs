@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_core::Instant;
 use grapevine_core::connection::{CloseReason, ConnectionState, Patience};
-use http::{Request, Response};
+use http::Request;
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -29,6 +29,7 @@ use super::http1::{self, HeadLimits, RequestBody};
 use super::observed::Observed;
 use super::streams::Streams;
 use super::{Activity, ConnectionEntry};
+use crate::head_lines::IntoReply;
 
 /// Requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
@@ -59,7 +60,7 @@ pub async fn serve<S, R, F, B>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Fn(Request<RequestBody>) -> F + Send + 'static,
-    F: Future<Output = Response<B>> + Send + 'static,
+    F: Future<Output: IntoReply<Body = B>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
 {
     let activity = entry.activity();
@@ -68,7 +69,10 @@ pub async fn serve<S, R, F, B>(
     let respond = move |request| {
         let open = counting.enter();
         let reply = respond(request);
-        async move { reply.await.map(|body| OpenBody::new(body, open)) }
+        async move {
+            let (reply, lines) = reply.await.into_reply();
+            (reply.map(|body| OpenBody::new(body, open)), lines)
+        }
     };
     let stream = Observed::new(stream, protocol, Arc::clone(activity), limits.stall);
     // A connection ends in an error when its client goes away or breaks the protocol; what can be answered was, and
@@ -86,7 +90,11 @@ pub async fn serve<S, R, F, B>(
         Protocol::Http2 => {
             let service = service_fn(move |request: Request<Incoming>| {
                 let reply = Box::pin(respond(request.map(RequestBody::Http2)));
-                async move { Ok::<_, Infallible>(reply.await) }
+                async move {
+                    let (mut reply, lines) = reply.await;
+                    lines.move_into(reply.headers_mut());
+                    Ok::<_, Infallible>(reply)
+                }
             });
             let streams = Streams {
                 activity: Arc::clone(activity),

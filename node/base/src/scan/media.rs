@@ -50,6 +50,10 @@ pub fn media(headers: &HeaderMap) -> Result<Media<'_>, MediaError> {
 }
 
 fn read(value: &[u8]) -> Result<Media<'_>, MediaError> {
+    // As nearly all write it.
+    if value == b"application/json" {
+        return Ok(Media::Json);
+    }
     let end = value
         .iter()
         .position(|byte| matches!(byte, b';' | b' ' | b'\t'));

@@ -33,6 +33,9 @@ pub(super) fn irregularity(path: &str) -> Option<&'static str> {
     if path.len() > PATH_BYTES_MAX {
         return Some("it is longer than 2048 bytes");
     }
+    if is_simple(path) {
+        return None;
+    }
     let Some(segments) = path.strip_prefix('/') else {
         return Some("it must begin with '/'");
     };
@@ -60,6 +63,20 @@ pub(super) fn irregularity(path: &str) -> Option<&'static str> {
         return Some("it encodes a character that must not be encoded, or is not valid UTF-8");
     }
     None
+}
+
+/// Whether `path` has none of the characters that need a closer look, and no empty segment but the last: most have not.
+fn is_simple(path: &str) -> bool {
+    let mut before = 0;
+    let is_simple = |byte: u8| {
+        let is_simple = match byte {
+            b'/' => before != b'/',
+            byte => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
+        };
+        before = byte;
+        is_simple
+    };
+    path.starts_with('/') && path.bytes().all(is_simple)
 }
 
 /// Whether every `%` begins the encoding of a byte that needs one and neither separates nor climbs, and the

@@ -238,9 +238,14 @@ impl Sample {
         self.0 |= 1 << index;
     }
 
+    /// In rising order.
     fn indices(&self) -> impl Iterator<Item = usize> + Clone + use<> {
-        let bits = self.0;
-        (0..32).filter(move |index| bits & (1 << index) != 0)
+        let mut bits = self.0;
+        std::iter::from_fn(move || {
+            let index = (bits != 0).then(|| bits.trailing_zeros() as usize);
+            bits &= bits.wrapping_sub(1);
+            index
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use grapevine_core::forwarding::{self, PathScope};
 use grapevine_core::ids::RegionName;
 use grapevine_core::route::session;
 use http::Method;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
@@ -21,6 +21,9 @@ use super::problem::Problem;
 
 /// What the ids that this node makes begin with.
 const ID_PREFIX: &str = "req_";
+
+/// The random bytes of an id that this node makes.
+const RANDOM_BYTES: usize = 12;
 
 /// The longest request id that is accepted from a client.
 const REQUEST_ID_MAX: usize = 128;
@@ -33,6 +36,9 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 
 /// The longest name of a conversation.
 const SESSION_MAX: usize = 256;
+
+/// In which OpenAI's and Anthropic's SDKs count their retries.
+const SDK_RETRIES: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 const PREFER_REGION: &str = "x-grapevine-prefer-region";
 const ALLOW_REGIONS: &str = "x-grapevine-allow-regions";
@@ -85,15 +91,18 @@ pub(super) fn request_id(headers: &HeaderMap) -> RequestId {
 /// An id that no other request has.
 pub(super) fn new_id() -> RequestId {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut random = [0; 12];
+    let mut random = [0; RANDOM_BYTES];
     with_rng(|rng| rng.fill_bytes(&mut random));
-    let mut id = String::with_capacity(ID_PREFIX.len() + 2 * random.len());
-    id.push_str(ID_PREFIX);
-    for byte in random {
-        id.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        id.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    let mut id = [0; ID_PREFIX.len() + 2 * RANDOM_BYTES];
+    let (prefix, digits) = id.split_at_mut(ID_PREFIX.len());
+    prefix.copy_from_slice(ID_PREFIX.as_bytes());
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(random) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xf)];
     }
-    id.into()
+    std::str::from_utf8(&id)
+        .expect("a prefix and digits")
+        .into()
 }
 
 /// Whether a request may be sent to an upstream, and what kind of a path it has.
@@ -145,7 +154,7 @@ pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
 pub(super) fn options(headers: &HeaderMap) -> Result<ClientOptions, Problem> {
     let mut options = ClientOptions {
         is_retrying: headers
-            .get("x-stainless-retry-count")
+            .get(SDK_RETRIES)
             .is_some_and(|count| count.as_bytes() != b"0"),
         ..ClientOptions::default()
     };

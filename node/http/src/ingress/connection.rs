@@ -23,6 +23,7 @@ use tracing::debug;
 use super::breakable::{Breakable, Breaking, BreakingBody};
 use super::listen_settings::ListenSettings;
 use super::proxy_header::ProxyHeaderError;
+use super::reply::Reply;
 use super::service::{self, Late};
 use super::{Context, proxy_header};
 
@@ -192,9 +193,13 @@ async fn serve<S, L, P>(
         let context = Arc::clone(&context);
         let ends_with_connection = request.version() < Version::HTTP_11;
         let breaking = ends_with_connection.then(|| breaking.clone());
+        let (head, body) = request.into_parts();
+        let head = Box::new(head);
         async move {
-            let reply = service::serve(&context, request, peer).await;
-            reply.map(|body| BreakingBody { body, breaking })
+            let served = service::serve(&context, (head, body), peer).await;
+            let Reply { response, lines } = served;
+            let response = response.map(|body| BreakingBody { body, breaking });
+            (response, lines)
         }
     };
     serving::serve(stream, protocol, limits, &entry, respond).await;

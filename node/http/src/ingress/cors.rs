@@ -60,11 +60,12 @@ impl Cors {
         method: &Method,
         headers: &HeaderMap,
     ) -> Option<(StatusCode, HeaderMap)> {
-        let asks = headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        let origin = headers.get(header::ORIGIN)?;
-        if *method != Method::OPTIONS || !asks {
+        if *method != Method::OPTIONS
+            || !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        {
             return None;
         }
+        let origin = headers.get(header::ORIGIN)?;
         let mut answer = HeaderMap::new();
         if self.allowed(origin).is_some() {
             answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);

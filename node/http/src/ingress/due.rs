@@ -1,7 +1,7 @@
 //! What an attempt waits for, and until when.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,8 +34,7 @@ pub(super) async fn waiting<T>(
     (model, choice, began_at): (Option<&ModelName>, &Choice, grapevine_core::Instant),
     mut calling: Pin<&mut impl Future<Output = T>>,
 ) -> Waiting<T> {
-    let mut looks_at = driver.now() + LOOKS_AROUND_EVERY;
-    looks_at = looks_at.max(began_at + STALL_MIN);
+    let mut looks_at = began_at + LOOKS_AROUND_EVERY.max(STALL_MIN);
     loop {
         let timer = driver.clock().timer(looks_at);
         tokio::select! {
@@ -56,10 +55,11 @@ fn deadline_passed() -> CallFailure {
     CallFailure::new(Outcome::DeadlinePassed, "the request's time limit passed")
 }
 
-/// The result of `calling` a peer, or a failure at the `deadline`.
+/// The result of `calling` a peer, or a failure at the `deadline`. It is to be pinned where it is made, see
+/// [`coarse::timeout_at`].
 pub(super) async fn within<T>(
     deadline: Instant,
-    calling: impl Future<Output = Result<T, CallFailure>>,
+    calling: impl Future<Output = Result<T, CallFailure>> + Unpin,
 ) -> Result<T, CallFailure> {
     let called = coarse::timeout_at(deadline, calling).await;
     called.unwrap_or_else(|| Err(deadline_passed()))
@@ -75,6 +75,6 @@ pub(super) async fn first_frame(
     let framed = async { answer.body.frame().await.transpose() };
     match choice.candidate.upstream.way {
         Way::Local => framed.await,
-        Way::Peer => within(deadline, framed).await,
+        Way::Peer => within(deadline, pin!(framed)).await,
     }
 }

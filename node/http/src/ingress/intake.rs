@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use grapevine_base::bodies::{BodyBuffer, Charge};
 use grapevine_base::coding::{Coding, Decoder};
 use grapevine_base::headers;
@@ -55,7 +56,12 @@ pub(super) async fn read(
     let mut buffer = BodyBuffer::begin(charge, announced, settings.body_timeout);
     let mut decoder = coding.map(Decoder::new).transpose()?;
     loop {
-        let frame = match timeout_at(buffer.due(), body.frame()).await {
+        // What is at hand needs no timer.
+        let frame = match body.frame().now_or_never() {
+            Some(frame) => Ok(frame),
+            None => timeout_at(buffer.due(), body.frame()).await,
+        };
+        let frame = match frame {
             Err(_) => return Err(Problem::body_timed_out()),
             Ok(None) => break,
             Ok(Some(Err(_))) => {

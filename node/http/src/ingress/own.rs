@@ -121,7 +121,8 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
             Ok(admitted) => request::answer(&self.context, Box::new(admitted), track).await,
             Err(problem) => reply::problem(track, &problem),
         };
-        let (head, body) = reply.into_parts();
+        let (mut head, body) = reply.response.into_parts();
+        reply.lines.move_into(&mut head.headers);
         let broken = |error: super::broken::BrokenOff| {
             CallFailure::new(Outcome::BrokenOff, error.to_string())
         };

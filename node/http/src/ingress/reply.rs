@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_base::exchange::OwnAnswer;
+use grapevine_base::head_lines::HeadLines;
 use grapevine_base::headers;
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::FallbackStep;
@@ -20,7 +21,20 @@ use super::reply_body::ReplyBody;
 use super::track::Track;
 
 /// An answer to a client.
-pub(super) type Reply = Response<ReplyBody>;
+pub(super) struct Reply {
+    pub(super) response: Response<ReplyBody>,
+    /// Our headers, where they are not in its map: those of an upstream's answer, which most answers are.
+    pub(super) lines: HeadLines,
+}
+
+impl From<Response<ReplyBody>> for Reply {
+    fn from(response: Response<ReplyBody>) -> Self {
+        Self {
+            response,
+            lines: HeadLines::default(),
+        }
+    }
+}
 
 const NODE: HeaderName = HeaderName::from_static("x-grapevine-node");
 const REGION: HeaderName = HeaderName::from_static("x-grapevine-region");
@@ -42,62 +56,66 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Headers of an upstream's answer about its own connection, origin or visitors, which are wrong or harmful when
 /// this node's clients relate them to this node.
-const NOT_PASSED_BACK: [HeaderName; 9] = [
-    header::ALT_SVC,
-    header::SET_COOKIE,
-    header::STRICT_TRANSPORT_SECURITY,
-    header::ACCESS_CONTROL_ALLOW_ORIGIN,
-    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-    header::ACCESS_CONTROL_ALLOW_HEADERS,
-    header::ACCESS_CONTROL_ALLOW_METHODS,
-    header::ACCESS_CONTROL_EXPOSE_HEADERS,
-    header::ACCESS_CONTROL_MAX_AGE,
-];
+fn is_not_passed_back(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "access-control-allow-credentials"
+            | "access-control-allow-headers"
+            | "access-control-allow-methods"
+            | "access-control-allow-origin"
+            | "access-control-expose-headers"
+            | "access-control-max-age"
+            | "alt-svc"
+            | "set-cookie"
+            | "strict-transport-security"
+    )
+}
 
-/// Turns an upstream's headers into this node's: its own are removed, ours are added.
+/// Turns an upstream's headers into this node's: its own are removed, ours are returned.
 pub(super) fn adopt(
     headers: &mut HeaderMap,
     track: &mut Track,
     choice: &Choice,
     status: StatusCode,
-) {
-    headers::strip_hop_by_hop(headers);
+) -> HeadLines {
     let is_refused = status == StatusCode::BAD_REQUEST
         && headers.get(headers::REASON) == Some(&headers::NOT_TRANSLATABLE);
-    headers::remove_all(headers, |name| {
+    headers::strip_with_hop_by_hop(headers, |name| {
         let is_own = headers::is_own(name) && !headers::is_of_translation(name);
-        is_own || NOT_PASSED_BACK.contains(name)
+        is_own || is_not_passed_back(name)
     });
-    headers.reserve(headers::OURS_IN_ANSWERS);
+    let mut lines = HeadLines::begun();
     let upstream = &choice.candidate.upstream;
     if let Some(id) = headers.remove(headers::REQUEST_ID) {
-        headers.insert(UPSTREAM_REQUEST_ID, id);
+        lines.push_value(&UPSTREAM_REQUEST_ID, &id);
     }
     let dialect = headers.get(headers::DIALECT);
     if let Some(dialect) = dialect.and_then(|dialect| dialect.to_str().ok()) {
         track.translated(dialect);
     }
     let (overhead, waited) = track.commit(choice, status.as_u16());
+    lines.push(&NODE, upstream.node.as_str());
+    lines.push(&REGION, upstream.region.as_str());
+    lines.push(&UPSTREAM, upstream.name.as_str());
     let own = track.settings().region.as_str();
-    let (path, hops) = match upstream.way {
-        Way::Local => (text(own), HeaderValue::from_static("0")),
-        Way::Peer => (
-            text(&[own, upstream.region.as_str()].join(">")),
-            HeaderValue::from_static("1"),
-        ),
-    };
-    headers.insert(NODE, text(upstream.node.as_str()));
-    headers.insert(REGION, text(upstream.region.as_str()));
-    headers.insert(UPSTREAM, text(upstream.name.as_str()));
-    headers.insert(PATH, path);
-    headers.insert(HOPS, hops);
-    let reason = match is_refused {
-        // What the serving node said of it: no upstream was asked.
-        true => headers::NOT_TRANSLATABLE,
-        false => HeaderValue::from_static(choice.reason.as_str()),
-    };
-    headers.insert(headers::REASON, reason);
-    mark(headers, track, overhead, waited);
+    match upstream.way {
+        Way::Local => {
+            lines.push(&PATH, own);
+            lines.push(&HOPS, "0");
+        }
+        Way::Peer => {
+            lines.push(&PATH, &[own, upstream.region.as_str()].join(">"));
+            lines.push(&HOPS, "1");
+        }
+    }
+    // What the serving node said of a refusal stands: no upstream was asked.
+    if is_refused {
+        lines.push_value(&headers::REASON, &headers::NOT_TRANSLATABLE);
+    } else {
+        lines.push(&headers::REASON, choice.reason.as_str());
+    }
+    mark(&mut lines, track, overhead, waited);
+    lines
 }
 
 /// An error of our own; ends the request.
@@ -120,7 +138,7 @@ pub(super) fn plan(track: Track, plan: Value, problem: Option<Problem>) -> Reply
 
 fn problem_as(mut track: Track, problem: &Problem, shape: Shape, body: &Value) -> Reply {
     let mut reply = json(problem.status, body);
-    let headers = reply.headers_mut();
+    let headers = reply.response.headers_mut();
     mark_unserved(headers, &track, problem.code);
     headers.insert(SHOULD_RETRY, should_retry(problem));
     if shape == Shape::Amazon {
@@ -146,7 +164,7 @@ fn problem_as(mut track: Track, problem: &Problem, shape: Shape, body: &Value) -
 /// An answer of this node itself, such as the list of models; ends the request.
 pub(super) fn own(mut track: Track, status: StatusCode, body: &Value) -> Reply {
     let mut reply = json(status, body);
-    mark_unserved(reply.headers_mut(), &track, "own");
+    mark_unserved(reply.response.headers_mut(), &track, "own");
     track.finish(status.as_u16(), None);
     reply
 }
@@ -159,31 +177,31 @@ pub(super) fn own_unrecorded(mut track: Track, status: StatusCode, body: &Value)
 
 /// The answer of another part of this node, its body streamed; the request ends with the body.
 pub(super) fn handed(mut track: Track, answer: OwnAnswer) -> Reply {
-    let mut reply = Response::new(ReplyBody::empty());
-    *reply.status_mut() = answer.status;
-    *reply.headers_mut() = answer.headers;
-    mark_unserved(reply.headers_mut(), &track, "own");
+    let mut response = Response::new(ReplyBody::empty());
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    mark_unserved(response.headers_mut(), &track, "own");
     track.answered(answer.status.as_u16());
-    let left = headers::content_length(reply.headers());
+    let left = headers::content_length(response.headers());
     let handed = Handed::start(answer.body, left, track);
-    *reply.body_mut() = handed.map_or_else(ReplyBody::empty, ReplyBody::Handed);
-    reply
+    *response.body_mut() = handed.map_or_else(ReplyBody::empty, ReplyBody::Handed);
+    response.into()
 }
 
 /// A JSON answer without our headers.
 pub(super) fn json(status: StatusCode, body: &Value) -> Reply {
-    let mut reply = Response::new(ReplyBody::whole(Bytes::from(body.to_string())));
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    reply
+    let mut response = Response::new(ReplyBody::whole(Bytes::from(body.to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response.into()
 }
 
 /// An empty answer without our headers.
 pub(super) fn empty(status: StatusCode, headers: HeaderMap) -> Reply {
-    let mut reply = Response::new(ReplyBody::whole(Bytes::new()));
-    *reply.status_mut() = status;
-    *reply.headers_mut() = headers;
-    reply
+    let mut response = Response::new(ReplyBody::whole(Bytes::new()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.into()
 }
 
 /// Our headers for an answer without an upstream.
@@ -195,23 +213,23 @@ fn mark_unserved(headers: &mut HeaderMap, track: &Track, reason: &'static str) {
     headers.insert(PATH, text(settings.region.as_str()));
     headers.insert(HOPS, HeaderValue::from_static("0"));
     headers.insert(headers::REASON, HeaderValue::from_static(reason));
-    mark(headers, track, track.spent(), Duration::ZERO);
+    let mut lines = HeadLines::begun();
+    mark(&mut lines, track, track.spent(), Duration::ZERO);
+    lines.move_into(headers);
 }
 
 /// Our headers that every answer has.
-fn mark(headers: &mut HeaderMap, track: &Track, overhead: Duration, waited: Duration) {
+fn mark(lines: &mut HeadLines, track: &Track, overhead: Duration, waited: Duration) {
     let (model, steps) = track.models();
-    headers.insert(headers::REQUEST_ID, text(track.id()));
-    headers.insert(
-        MODEL,
-        model.map_or(NOTHING, |model| text(&model_text(model))),
-    );
+    let model = model.map(model_text);
+    lines.push(&headers::REQUEST_ID, track.id());
+    lines.push(&MODEL, model.as_deref().unwrap_or("-"));
     if let (Some(asked), [_, ..]) = (track.asked_model(), steps) {
-        headers.insert(FALLBACK, fallback_text(asked, steps));
+        lines.push(&FALLBACK, &fallback_text(asked, steps));
     }
-    headers.insert(ATTEMPTS, HeaderValue::from(track.attempts()));
-    headers.insert(OVERHEAD, milliseconds(overhead));
-    headers.insert(UPSTREAM_TIME, milliseconds(waited));
+    lines.push(&ATTEMPTS, itoa::Buffer::new().format(track.attempts()));
+    lines.push(&OVERHEAD, Milliseconds::of(overhead).as_str());
+    lines.push(&UPSTREAM_TIME, Milliseconds::of(waited).as_str());
 }
 
 /// SDKs retry by status alone without this header.
@@ -244,13 +262,13 @@ fn model_text(model: &ModelName) -> Cow<'_, str> {
 }
 
 /// The changes of model, such as `gpt-4o>claude-sonnet (context_too_long)`.
-fn fallback_text(asked: &ModelName, steps: &[FallbackStep]) -> HeaderValue {
+fn fallback_text(asked: &ModelName, steps: &[FallbackStep]) -> String {
     let mut shown = model_text(asked).into_owned();
     for step in steps {
         let (model, cause) = (model_text(&step.model), step.cause.as_str());
         shown.push_str(&format!(">{model} ({cause})"));
     }
-    text(&shown)
+    shown
 }
 
 /// Names and ids are visible ASCII by their types; anything else is left out of a header.
@@ -259,23 +277,34 @@ fn text(value: &str) -> HeaderValue {
 }
 
 /// Milliseconds with three decimals. Two of every answer's headers are made so, four times as fast as by `format!`.
-fn milliseconds(span: Duration) -> HeaderValue {
-    let mut micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-    // 20 digits and a point.
-    let mut text = [0; 21];
-    let mut start = text.len();
-    let mut digits = 0;
-    while micros > 0 || digits < 4 {
-        if digits == 3 {
+struct Milliseconds {
+    /// 20 digits and a point.
+    text: [u8; 21],
+    start: usize,
+}
+
+impl Milliseconds {
+    fn of(span: Duration) -> Self {
+        let mut micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let mut text = [0; 21];
+        let mut start = text.len();
+        let mut digits = 0;
+        while micros > 0 || digits < 4 {
+            if digits == 3 {
+                start -= 1;
+                text[start] = b'.';
+            }
             start -= 1;
-            text[start] = b'.';
+            text[start] = b'0' + (micros % 10) as u8;
+            micros /= 10;
+            digits += 1;
         }
-        start -= 1;
-        text[start] = b'0' + (micros % 10) as u8;
-        micros /= 10;
-        digits += 1;
+        Self { text, start }
     }
-    HeaderValue::from_bytes(&text[start..]).expect("digits and a point")
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[self.start..]).expect("digits and a point")
+    }
 }
 
 #[cfg(test)]
@@ -299,13 +328,20 @@ mod tests {
 
     #[test]
     fn milliseconds_have_three_decimals() {
-        let text = |micros| milliseconds(Duration::from_micros(micros));
+        let text = |micros| {
+            Milliseconds::of(Duration::from_micros(micros))
+                .as_str()
+                .to_owned()
+        };
         assert_eq!(text(0), "0.000");
         assert_eq!(text(7), "0.007");
         assert_eq!(text(999), "0.999");
         assert_eq!(text(1_000), "1.000");
         assert_eq!(text(90_123_456), "90123.456");
         assert_eq!(text(u64::MAX), "18446744073709551.615");
-        assert_eq!(milliseconds(Duration::MAX), "18446744073709551.615");
+        assert_eq!(
+            Milliseconds::of(Duration::MAX).as_str(),
+            "18446744073709551.615"
+        );
     }
 }

@@ -9,6 +9,7 @@ mod called;
 mod fallback;
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -122,12 +123,12 @@ struct Driver<'a, L, P> {
     /// The path with another model; `None` is the client's.
     path: Option<PathAndQuery>,
     /// The answer of the attempt in flight.
-    current: Option<Begun<'a>>,
+    current: Option<Box<Begun<'a>>>,
     /// The last answer that was not good enough, in case no later one is better.
-    held: Option<Begun<'a>>,
+    held: Option<Box<Begun<'a>>>,
 }
 
-/// An answer whose head has arrived.
+/// An answer whose head has arrived. Boxed: it is handed on from step to step.
 struct Begun<'a> {
     attempt: AttemptId,
     choice: Choice,
@@ -191,9 +192,9 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         is_last_resort: bool,
     ) -> Option<Action> {
         let upstream = &choice.candidate.upstream;
-        let (refusals, now) = (&self.context.usage_refusals, self.context.driver.now());
+        let refusals = &self.context.usage_refusals;
         let asks_usage = self.request.body.asks_usage();
-        if asks_usage && refusals.has(upstream, self.track.model(), now) {
+        if asks_usage && refusals.has(upstream, self.track.model(), self.context.driver.now()) {
             self.ask_no_usage();
         }
         let mut called = Box::pin(self.send(attempt, &choice, is_last_resort)).await;
@@ -203,7 +204,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             self.ask_no_usage();
             called = Box::pin(self.send(attempt, &choice, is_last_resort)).await;
             if called.is_success() {
-                refusals.add(upstream, self.track.model(), now);
+                refusals.add(upstream, self.track.model(), self.context.driver.now());
             }
         }
         let (begun, event) = match called {
@@ -213,13 +214,13 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
                 overdue,
                 ..
             } => {
-                let begun = Begun {
+                let begun = Box::new(Begun {
                     attempt,
                     choice,
                     answer,
                     first: None,
                     overdue,
-                };
+                });
                 (begun, event)
             }
             Called::Failed(event) => return self.track.on(attempt, event),
@@ -238,12 +239,10 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
     }
 
     /// Keeps an answer where core will ask for it.
-    fn keep(&mut self, begun: Begun<'a>) {
+    fn keep(&mut self, mut begun: Box<Begun<'a>>) {
         if self.track.held() == Some(begun.attempt) {
-            self.held = Some(Begun {
-                overdue: None,
-                ..begun
-            });
+            begun.overdue = None;
+            self.held = Some(begun);
         } else {
             self.current = Some(begun);
         }
@@ -260,7 +259,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         }
         let framed = first_frame(&begun.choice, &mut begun.answer, self.deadline);
         let framed = match &mut begun.overdue {
-            Some(overdue) => overdue.during(framed).await,
+            Some(overdue) => overdue.during(pin!(framed)).await,
             None => framed.await,
         };
         let first = match framed {
@@ -269,10 +268,8 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         };
         let finding = self.is_none(&begun.answer, first.as_ref());
         let action = self.track.on(attempt, AttemptEvent::FirstByte { finding });
-        self.keep(Begun {
-            first: Some(first),
-            ..begun
-        });
+        begun.first = Some(first);
+        self.keep(begun);
         action
     }
 
@@ -286,8 +283,8 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             .flatten()
     }
 
-    fn take(&mut self, attempt: AttemptId) -> Option<Begun<'a>> {
-        let is_it = |begun: &mut Begun<'_>| begun.attempt == attempt;
+    fn take(&mut self, attempt: AttemptId) -> Option<Box<Begun<'a>>> {
+        let is_it = |begun: &mut Box<Begun<'_>>| begun.attempt == attempt;
         let current = self.current.take_if(is_it);
         current.or_else(|| self.held.take_if(is_it))
     }
@@ -302,21 +299,19 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             mut answer,
             first,
             ..
-        } = begun;
+        } = *begun;
         let first = first.flatten();
         self.track.relays(attempt);
-        reply::adopt(&mut answer.headers, &mut self.track, &choice, answer.status);
-        let mut reply = http::Response::new(ReplyBody::empty());
-        *reply.status_mut() = answer.status;
+        let lines = reply::adopt(&mut answer.headers, &mut self.track, &choice, answer.status);
         let is_head = *self.track.method() == Method::HEAD;
         let body = Outgoing::start(answer.body, first, &mut answer.headers, self.track);
-        *reply.body_mut() = if is_head {
-            ReplyBody::empty()
-        } else {
-            body.into()
-        };
-        *reply.headers_mut() = answer.headers;
-        reply
+        let mut response = http::Response::new(match is_head {
+            true => ReplyBody::empty(),
+            false => body.into(),
+        });
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        Reply { response, lines }
     }
 
     /// Whether the request cannot be written for another API, such as a count of tokens. An upstream may read the

@@ -37,20 +37,18 @@ const MODELS_PATH: &str = "/v1/models";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Late;
 
-/// Answers one request of a client.
+/// Answers one request of a client. Its head is boxed, as what is rare and large below is: this future is moved, with room
+/// for all that it may hold.
 pub(super) async fn serve<L: CallLocal, P: CallPeer>(
     context: &Context<L, P>,
-    request: Request<RequestBody>,
+    (head, body): (Box<Parts>, RequestBody),
     peer: SocketAddr,
 ) -> Reply {
     let settings = context.settings.load_full();
-    let (head, body) = request.into_parts();
     let origin = head.headers.get(header::ORIGIN).cloned();
-    // Boxed, as what is rare and large below is: hyper moves this future twice, with room for all that it may hold.
-    let head = Box::new(head);
     let mut reply = dispatch(context, &settings, head, body, peer).await;
     if let Some(origin) = origin {
-        settings.cors.mark(&origin, reply.headers_mut());
+        settings.cors.mark(&origin, reply.response.headers_mut());
     }
     reply
 }

@@ -323,7 +323,7 @@ impl Track {
     pub(super) fn finish(&mut self, status: u16, error: Option<&'static str>) {
         self.record.status = status;
         self.record.error = error;
-        self.write();
+        self.write(self.clock.now());
     }
 
     /// The request leaves no record.
@@ -338,18 +338,18 @@ impl Track {
             request.body_ended(now);
         }
         self.report();
-        self.write();
+        self.write(now);
     }
 
     /// The answer broke off; the client gets `error`, where possible.
     pub(super) fn finish_broken(&mut self, failure: CallFailure, error: &'static str) {
-        self.break_off(failure.outcome, Some(failure.detail));
+        let now = self.clock.now();
+        self.break_off(now, failure.outcome, Some(failure.detail));
         self.record.error = Some(error);
-        self.write();
+        self.write(now);
     }
 
-    fn break_off(&mut self, outcome: Outcome, detail: Option<String>) {
-        let now = self.clock.now();
+    fn break_off(&mut self, now: Instant, outcome: Outcome, detail: Option<String>) {
         if let Some(request) = &mut self.request {
             request.broke_off(now, outcome, detail);
         }
@@ -358,39 +358,43 @@ impl Track {
 
     fn report(&mut self) {
         let reports = self.request.as_deref_mut().map(Request::reports);
-        for report in reports.into_iter().flatten() {
+        for report in reports.unwrap_or_default() {
             self.recorder.report(report);
         }
     }
 
-    fn write(&mut self) {
+    fn write(&mut self, now: Instant) {
         if std::mem::replace(&mut self.recorded, true) {
             return;
         }
-        self.record.total = self.clock.now().since(self.arrived_at);
+        self.record.total = now.since(self.arrived_at);
         let request = self.request.take();
         let fallbacks = self.fallbacks_of(request.as_deref());
         let (ended, untried) = request
             .map(|request| request.into_history())
             .unwrap_or_default();
-        self.recorder.record(RequestRecord {
-            attempts: ended.into_iter().map(AttemptRecord::from).collect(),
-            untried,
-            fallbacks,
-            ..RequestRecord::clone(&self.record)
-        });
+        let mut record = Box::new(self.record.taken());
+        record.attempts = ended.into_iter().map(AttemptRecord::from).collect();
+        record.untried = untried;
+        record.fallbacks = fallbacks;
+        self.recorder.record(record);
     }
 }
 
 impl Drop for Track {
     fn drop(&mut self) {
-        self.break_off(Outcome::Cancelled, None);
+        // Nothing is open of what was recorded.
+        if self.recorded && self.request.is_none() {
+            return;
+        }
+        let now = self.clock.now();
+        self.break_off(now, Outcome::Cancelled, None);
         if !self.recorded {
             if self.record.status == 0 {
                 self.record.status = CLIENT_GONE;
             }
             self.record.error = Some(Outcome::Cancelled.as_str());
-            self.write();
+            self.write(now);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Makes a call: sends one request, returns the head of the answer, and its body as it arrives.
 
 use std::error::Error;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -195,7 +196,7 @@ impl UpstreamClient {
     pub(super) async fn call_target(
         &self,
         target: &UpstreamTarget,
-        call: Call,
+        call: &Call,
         key: KeyHeader,
     ) -> Result<Answer, CallFailure> {
         let began = Instant::now();
@@ -206,16 +207,16 @@ impl UpstreamClient {
             None => {
                 let request = Outbound {
                     target,
-                    call: &call,
+                    call,
                     key,
                     provided: None,
                 };
-                coarse::timeout_at(due, self.send(&request)).await
+                coarse::timeout_at(due, pin!(self.send(&request))).await
             }
             // Boxed: larger than what most requests need.
             Some(provided) => {
-                let asking = self.ask_provided(target, provided, &call);
-                Box::pin(coarse::timeout_at(due, asking)).await
+                let asking = Box::pin(self.ask_provided(target, provided, call));
+                coarse::timeout_at(due, asking).await
             }
         };
         match sent {
@@ -228,7 +229,7 @@ impl UpstreamClient {
     pub(super) async fn call_as_it_is(
         &self,
         target: &UpstreamTarget,
-        call: Call,
+        call: &Call,
     ) -> Result<Answer, CallFailure> {
         let key = KeyHeader::of(call.path.path());
         self.call_target(target, call, key).await
@@ -246,13 +247,13 @@ impl UpstreamClient {
 }
 
 impl CallLocal for UpstreamClient {
-    async fn call(&self, call: Call) -> Result<Answer, CallFailure> {
+    async fn call(&self, call: Box<Call>) -> Result<Answer, CallFailure> {
         let target = self.target(&call.upstream)?;
         let model = target.rename(call.model.as_ref()).or(call.model.as_ref());
         match target.dialects.way(&call, model) {
-            DialectWay::AsItIs => self.call_as_it_is(&target, call).await,
+            DialectWay::AsItIs => self.call_as_it_is(&target, &call).await,
             // Boxed: larger than what most requests need.
-            way => Box::pin(self.call_otherwise(&target, call, way)).await,
+            way => Box::pin(self.call_otherwise(&target, *call, way)).await,
         }
     }
 }

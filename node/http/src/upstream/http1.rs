@@ -113,11 +113,11 @@ impl Http1 {
     ///
     /// # Errors
     /// The connection is of no use afterwards.
-    pub(super) async fn ask(
+    pub(super) fn ask(
         &mut self,
         head: RequestHead,
         body: [Bytes; PIECES - 1],
-    ) -> Result<AnswerHead, Http1Error> {
+    ) -> impl Future<Output = Result<AnswerHead, Http1Error>> {
         let [a, b, c, d, e] = body;
         self.outgoing = Outgoing {
             pieces: [head.into(), a, b, c, d, e],
@@ -126,7 +126,7 @@ impl Http1 {
             is_flushed: false,
         };
         let mut reader = HeadReader::default();
-        poll_fn(|context| self.poll_head(context, &mut reader)).await
+        poll_fn(move |context| self.poll_head(context, &mut reader))
     }
 
     fn poll_head(

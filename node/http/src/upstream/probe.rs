@@ -19,15 +19,15 @@ impl ProbeLocal for UpstreamClient {
     async fn probe(&self, call: Call) -> Result<Answer, CallFailure> {
         let target = self.target(&call.upstream)?;
         let key = target.probe_key();
-        let answer = self.call_target(&target, with_version(call.clone(), key), key);
-        let answer = answer.await?;
+        let versioned = with_version(call.clone(), key);
+        let answer = self.call_target(&target, &versioned, key).await?;
         let is_refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&answer.status);
         if !is_refused || !target.has_choice_of_key() {
             return Ok(answer);
         }
         let other = key.other();
-        let again = self.call_target(&target, with_version(call, other), other);
-        match again.await {
+        let versioned = with_version(call, other);
+        match self.call_target(&target, &versioned, other).await {
             Ok(again) if again.status.is_success() => {
                 target.set_probe_key(other);
                 Ok(again)

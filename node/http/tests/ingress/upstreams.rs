@@ -96,8 +96,8 @@ async fn call(client: &UpstreamClient, upstream: &str) -> Result<Answer, CallFai
 }
 
 /// A chat request with `body`.
-pub(crate) fn chat_call(upstream: &str, body: impl Into<Bytes>) -> Call {
-    Call {
+pub(crate) fn chat_call(upstream: &str, body: impl Into<Bytes>) -> Box<Call> {
+    Box::new(Call {
         request_id: "r".into(),
         upstream: UpstreamName::new(upstream).expect("a valid name"),
         model: Some(model("gpt-4o")),
@@ -110,7 +110,7 @@ pub(crate) fn chat_call(upstream: &str, body: impl Into<Bytes>) -> Call {
         last_resort: false,
         allow_regions: [].into(),
         caller: Caller::default(),
-    }
+    })
 }
 
 #[tokio::test]

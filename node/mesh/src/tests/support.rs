@@ -180,8 +180,8 @@ impl Drop for CallReport {
 }
 
 impl CallLocal for Fake {
-    async fn call(&self, call: Call) -> Result<Answer, CallFailure> {
-        (self.0)(call).await
+    async fn call(&self, call: Box<Call>) -> Result<Answer, CallFailure> {
+        (self.0)(*call).await
     }
 }
 

@@ -56,4 +56,33 @@ impl RequestRecord {
         let steps: String = self.fallbacks.iter().map(step).collect();
         Some(format!("{asked}{steps}"))
     }
+
+    /// What it holds, once it is complete; what is left keeps its names and its status alone.
+    pub fn taken(&mut self) -> Self {
+        Self {
+            id: self.id.clone(),
+            time: self.time,
+            method: self.method.clone(),
+            path: self.path.clone(),
+            model: self.model.clone(),
+            fallbacks: std::mem::take(&mut self.fallbacks),
+            dialect: self.dialect.take(),
+            stream: self.stream,
+            status: self.status,
+            served: self.served.take(),
+            client: self.client,
+            attempts: std::mem::take(&mut self.attempts),
+            untried: std::mem::take(&mut self.untried),
+            overhead: self.overhead,
+            first_byte: self.first_byte,
+            total: self.total,
+            tokens: self.tokens,
+            key: self.key.take(),
+            residency: self.residency.take(),
+            error: self.error,
+            kind: self.kind,
+            trace: self.trace.take(),
+            forwarded_as: self.forwarded_as.take(),
+        }
+    }
 }

@@ -12,6 +12,8 @@ use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 use tokio::io::AsyncWrite;
 
+use crate::head_lines::HeadLines;
+
 /// Room for most heads, so that they are not moved while they are written.
 const EXPECTED_BYTES: usize = 1_024;
 
@@ -73,10 +75,10 @@ impl Terms {
     }
 }
 
-/// The head of an answer.
+/// The head of an answer, of what is in the map and of `lines` beside it.
 pub(super) fn head(
     status: StatusCode,
-    headers: &HeaderMap,
+    (headers, lines): (&HeaderMap, &HeadLines),
     terms: Terms,
     framing: Framing,
     is_kept: bool,
@@ -90,13 +92,17 @@ pub(super) fn head(
     head.push(b' ');
     head.extend_from_slice(status.canonical_reason().unwrap_or("-").as_bytes());
     head.extend_from_slice(b"\r\n");
+    let (mut has_length, mut has_date) = (false, false);
     for (name, value) in headers {
         if !is_about_the_connection(name) {
+            has_length |= *name == header::CONTENT_LENGTH;
+            has_date |= *name == header::DATE;
             line(&mut head, name.as_str(), value.as_bytes());
         }
     }
+    head.extend_from_slice(lines.as_bytes());
     match framing {
-        Framing::Length(length) if !headers.contains_key(header::CONTENT_LENGTH) => {
+        Framing::Length(length) if !has_length => {
             let mut digits = itoa::Buffer::new();
             line(
                 &mut head,
@@ -112,7 +118,7 @@ pub(super) fn head(
         (true, true) => line(&mut head, "connection", b"keep-alive"),
         (true, false) | (false, true) => {}
     }
-    if !headers.contains_key(header::DATE) {
+    if !has_date {
         head.extend_from_slice(b"date: ");
         write_date(&mut head);
         head.extend_from_slice(b"\r\n");

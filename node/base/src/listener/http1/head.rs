@@ -133,7 +133,7 @@ fn read(
     let value = |value: &[u8]| HeaderValue::from_maybe_shared(bytes.slice_ref(value));
     let is_http10 = parsed.version == Some(0);
     let stated = Stated::of(parsed.headers, is_http10)?;
-    let mut headers = header_map(parsed.headers, 0, value).map_err(|_| MALFORMED)?;
+    let mut headers = header_map(parsed.headers, value).map_err(|_| MALFORMED)?;
     if stated.is_length_repeated
         && let Some(length) = headers.get(header::CONTENT_LENGTH).cloned()
     {

@@ -34,6 +34,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::head_lines::{HeadLines, IntoReply};
 use crate::http1::{ChunkDecoder, fill, names_option};
 use answer::{Framing, Pending, Terms};
 pub use body::{ArrivingBody, RequestBody};
@@ -97,7 +98,7 @@ impl<S, R, F, B> Connection<S, R, F, B>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     R: Fn(Request<RequestBody>) -> F,
-    F: Future<Output = Response<B>>,
+    F: Future<Output: IntoReply<Body = B>>,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin,
 {
     /// Looks for a request in what arrived, and reads on.
@@ -186,8 +187,9 @@ where
 
     fn refuse(&mut self, refused: Refused) -> State<F, B> {
         let exchange = Exchange::refused();
-        let (headers, framing) = (HeaderMap::new(), Framing::Length(0));
-        let head = answer::head(refused.0, &headers, exchange.terms, framing, false);
+        let headers = (&HeaderMap::new(), &HeadLines::default());
+        let framing = Framing::Length(0);
+        let head = answer::head(refused.0, headers, exchange.terms, framing, false);
         self.pending.push(head);
         State::Finishing(exchange)
     }
@@ -199,9 +201,9 @@ where
         mut exchange: Exchange,
     ) -> Poll<io::Result<State<F, B>>> {
         loop {
-            if let Poll::Ready(response) = future.as_mut().poll(context) {
+            if let Poll::Ready(reply) = future.as_mut().poll(context) {
                 drop(future);
-                return Poll::Ready(Ok(self.answer(context, response, exchange)));
+                return Poll::Ready(Ok(self.answer(context, reply.into_reply(), exchange)));
             }
             if exchange
                 .poll_request(
@@ -218,11 +220,11 @@ where
         }
     }
 
-    /// Begins to send `response`.
+    /// Begins to send `response`, with `lines` in its head.
     fn answer(
         &mut self,
         context: &Context<'_>,
-        response: Response<B>,
+        (response, lines): (Response<B>, HeadLines),
         mut exchange: Exchange,
     ) -> State<F, B> {
         let (parts, body) = response.into_parts();
@@ -239,7 +241,8 @@ where
         let (terms, status) = (exchange.terms, parts.status);
         let framing = terms.framing(status, &parts.headers, length);
         exchange.is_kept &= framing != Framing::Close;
-        let head = answer::head(status, &parts.headers, terms, framing, exchange.is_kept);
+        let headers = (&parts.headers, &lines);
+        let head = answer::head(status, headers, terms, framing, exchange.is_kept);
         self.pending.push(head);
         match framing {
             Framing::None | Framing::Length(0) => State::Finishing(exchange),
@@ -351,7 +354,7 @@ impl<S, R, F, B> Future for Connection<S, R, F, B>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     R: Fn(Request<RequestBody>) -> F,
-    F: Future<Output = Response<B>>,
+    F: Future<Output: IntoReply<Body = B>>,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin,
 {
     type Output = io::Result<()>;

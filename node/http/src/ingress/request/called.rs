@@ -89,9 +89,12 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
                     let driver = &context.driver;
                     let overdue =
                         overdue.insert(Overdue::new(driver, scope, name, model, shape, witness));
-                    overdue.during(context.local.call(call)).await
+                    overdue.during(pin!(context.local.call(call))).await
                 }
-                Way::Peer => within(deadline, context.peers.call(&upstream.node, call)).await,
+                Way::Peer => {
+                    let calling = pin!(context.peers.call(&upstream.node, *call));
+                    within(deadline, calling).await
+                }
             };
             let mut answer = called?;
             let shown = shown::by_answer(&mut answer, names_identity).await;
@@ -118,14 +121,14 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         }
     }
 
-    fn call(&mut self, attempt: AttemptId, choice: &Choice, last_resort: bool) -> Call {
+    fn call(&mut self, attempt: AttemptId, choice: &Choice, last_resort: bool) -> Box<Call> {
         let upstream = &choice.candidate.upstream;
         let request_id = match upstream.way {
             Way::Local => self.track.id().clone(),
             Way::Peer => self.track.id_for_peers(),
         };
         let headers = &self.request.headers;
-        Call {
+        Box::new(Call {
             request_id,
             upstream: upstream.name.clone(),
             model: self.request.head.model.clone(),
@@ -138,6 +141,6 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             last_resort,
             allow_regions: self.allow_regions.clone(),
             caller: self.request.visitor.caller.clone(),
-        }
+        })
     }
 }

@@ -1,12 +1,13 @@
 //! The heads of a request, as it is written, and of an answer, as it is read.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Bytes, BytesMut};
-use grapevine_base::headers;
-use grapevine_base::http1::{HeadEnd, header_map, names_option, take};
-use http::header::{self, HeaderMap, HeaderValue};
+use grapevine_base::http1::{HeadEnd, header_map, lists, take};
+use http::header::{HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
-use httparse::{EMPTY_HEADER, Response, Status};
+use httparse::{Header, ParserConfig, Response, Status};
 
 use super::Http1Error;
 
@@ -68,7 +69,8 @@ pub(in crate::upstream) struct AnswerHead {
     pub(in crate::upstream) headers: HeaderMap,
     /// Whether its connection may be used again.
     pub(in crate::upstream) is_kept: bool,
-    is_http10: bool,
+    /// Where the body ends, or why that is not certain.
+    framing: Result<Framing, &'static str>,
 }
 
 /// Where an answer's body ends (RFC 9112, 6.3).
@@ -93,19 +95,56 @@ impl AnswerHead {
     /// Where that is not certain. What [`settle_answer`](grapevine_base::headers::settle_answer) refuses is not
     /// refused here.
     pub(in crate::upstream) fn framing(&self) -> Result<Framing, Http1Error> {
-        if self.headers.contains_key(header::TRANSFER_ENCODING) {
-            return match self.is_http10 {
-                true => Err(Http1Error::Head("HTTP/1.0 has no chunks")),
-                false => Ok(Framing::Chunked),
-            };
+        self.framing.map_err(Http1Error::Head)
+    }
+}
+
+/// What a head states about its body and its connection. Read before there is a map, in one pass.
+struct Stated {
+    is_kept: bool,
+    framing: Result<Framing, &'static str>,
+}
+
+impl Stated {
+    fn of(fields: &[Header<'_>], is_http10: bool) -> Self {
+        let (mut length, mut is_coded) = (None, false);
+        let mut is_kept = !is_http10;
+        for Header { name, value } in fields {
+            let is = |other: &str| name.eq_ignore_ascii_case(other);
+            match name.len() {
+                // Of several, the first: that they are alike is checked where the answer is taken.
+                14 if is("content-length") => length = length.or(Some(*value)),
+                17 if is("transfer-encoding") => is_coded = true,
+                10 if is("connection") => {
+                    is_kept = match is_http10 {
+                        true => is_kept || lists(value, "keep-alive"),
+                        false => is_kept && !lists(value, "close"),
+                    };
+                }
+                _ => {}
+            }
         }
-        let Some(length) = self.headers.get(header::CONTENT_LENGTH) else {
-            return Ok(Framing::Close);
-        };
-        let length = length.to_str().ok().and_then(|length| length.parse().ok());
-        length
-            .map(Framing::Length)
-            .ok_or(Http1Error::Head("its length is no number"))
+        Self {
+            is_kept,
+            framing: framing(length, is_coded, is_http10),
+        }
+    }
+}
+
+fn framing(
+    length: Option<&[u8]>,
+    is_coded: bool,
+    is_http10: bool,
+) -> Result<Framing, &'static str> {
+    match (is_coded, length) {
+        (true, _) if is_http10 => Err("HTTP/1.0 has no chunks"),
+        (true, _) => Ok(Framing::Chunked),
+        (false, None) => Ok(Framing::Close),
+        (false, Some(length)) => {
+            let length = std::str::from_utf8(length).ok();
+            let length = length.and_then(|length| length.parse().ok());
+            length.map(Framing::Length).ok_or("its length is no number")
+        }
     }
 }
 
@@ -153,9 +192,10 @@ impl HeadReader {
 
 /// Reads a whole head.
 fn parse(bytes: Bytes) -> Result<AnswerHead, Http1Error> {
-    let mut parsed = [EMPTY_HEADER; HEADERS_MAX];
-    let mut response = Response::new(&mut parsed);
-    match response.parse(&bytes) {
+    let mut parsed = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut response = Response::new(&mut []);
+    let config = ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut response, &bytes, &mut parsed) {
         Ok(Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(Http1Error::Head("it ends twice")),
         Err(error) => return Err(Http1Error::Head(said(error))),
@@ -166,17 +206,13 @@ fn parse(bytes: Bytes) -> Result<AnswerHead, Http1Error> {
         .and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(unfit("its status is none"))?;
     let value = |value: &[u8]| HeaderValue::from_maybe_shared(bytes.slice_ref(value));
-    let headers = header_map(response.headers, headers::OURS_IN_ANSWERS, value).map_err(unfit)?;
-    let is_http10 = response.version == Some(0);
-    let is_kept = match is_http10 {
-        true => names_option(&headers, "keep-alive"),
-        false => !names_option(&headers, "close"),
-    };
+    let stated = Stated::of(response.headers, response.version == Some(0));
+    let headers = header_map(response.headers, value).map_err(unfit)?;
     Ok(AnswerHead {
         status,
         headers,
-        is_kept,
-        is_http10,
+        is_kept: stated.is_kept,
+        framing: stated.framing,
     })
 }
 

@@ -68,10 +68,10 @@ impl UpstreamClient {
         match way {
             DialectWay::Translated(crossing) => self.call_translated(target, call, crossing).await,
             DialectWay::Assumed(crossing) => self.call_assumed(target, call, crossing).await,
-            DialectWay::Reframed => self.call_reframed(target, call).await,
-            DialectWay::Unlisted => self.call_unlisted(target, call).await,
+            DialectWay::Reframed => self.call_reframed(target, &call).await,
+            DialectWay::Unlisted => self.call_unlisted(target, &call).await,
             DialectWay::Unread | DialectWay::Rewritten(_) => Err(NotProvided::Path.into()),
-            DialectWay::AsItIs => self.call_as_it_is(target, call).await,
+            DialectWay::AsItIs => self.call_as_it_is(target, &call).await,
         }
     }
 
@@ -83,7 +83,7 @@ impl UpstreamClient {
         call: Call,
         crossing: Crossing,
     ) -> Result<Answer, CallFailure> {
-        let mut answer = self.call_as_it_is(target, call.clone()).await?;
+        let mut answer = self.call_as_it_is(target, &call).await?;
         if !matches!(answer.status.as_u16(), 404 | 405 | 501) {
             return Ok(answer);
         }
@@ -134,9 +134,10 @@ impl UpstreamClient {
         let body = Bytes::from(translated.body);
         let call = request::in_dialect(&call, crossing, model, body).ok_or(NotProvided::Path)?;
         let answer = match upstream == Dialect::Messages && target.dialects.frames_messages() {
-            true => self.call_reframed(target, call).await?,
-            false => self.call_stripped(target, call).await?,
+            true => self.call_reframed(target, &call).await?,
+            false => self.call_stripped(target, &call).await?,
         };
+        drop(call);
         let losses = losses::paths(&translated.losses);
         let answer = if !answer.status.is_success() {
             error(&translation, answer).await?
@@ -152,7 +153,7 @@ impl UpstreamClient {
     async fn call_unlisted(
         &self,
         target: &UpstreamTarget,
-        call: Call,
+        call: &Call,
     ) -> Result<Answer, CallFailure> {
         let mut answer = self.call_as_it_is(target, call).await?;
         if !answer.status.is_success() {
@@ -170,7 +171,7 @@ impl UpstreamClient {
     async fn call_stripped(
         &self,
         target: &UpstreamTarget,
-        call: Call,
+        call: &Call,
     ) -> Result<Answer, CallFailure> {
         let mut answer = self.call_as_it_is(target, call).await?;
         headers::remove_all(&mut answer.headers, headers::is_own);
@@ -181,7 +182,7 @@ impl UpstreamClient {
     async fn call_reframed(
         &self,
         target: &UpstreamTarget,
-        call: Call,
+        call: &Call,
     ) -> Result<Answer, CallFailure> {
         let mut answer = self.call_stripped(target, call).await?;
         if !answer.status.is_success() {

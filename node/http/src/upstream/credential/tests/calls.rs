@@ -52,7 +52,7 @@ async fn asked(client: &UpstreamClient, path: &'static str) -> Result<Answer, Ca
         allow_regions: Arc::default(),
         caller: Caller::default(),
     };
-    client.call(call).await
+    client.call(Box::new(call)).await
 }
 
 #[tokio::test]
