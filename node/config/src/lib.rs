@@ -22,6 +22,7 @@ pub mod flags;
 pub mod foreign;
 mod nearest;
 pub mod path_template;
+pub mod prices;
 pub mod problem;
 pub mod secret;
 mod shape;

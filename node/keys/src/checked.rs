@@ -19,7 +19,7 @@ const SETS: usize = 1_024;
 const WAYS: usize = 4;
 
 /// Failed verifications that a thread does in a second: about 3 % of its time.
-pub const FAILURES_PER_SECOND: u32 = 500;
+pub(super) const FAILURES_PER_SECOND: u32 = 500;
 
 #[derive(Clone)]
 struct Verified {

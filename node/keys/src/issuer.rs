@@ -136,10 +136,7 @@ impl FromStr for IssuerPublicKey {
         let encoded = text.strip_prefix(PREFIX).ok_or(IssuerPublicKeyError)?;
         let bytes = URL_SAFE_NO_PAD.decode(encoded);
         let bytes = bytes.map_err(|_| IssuerPublicKeyError)?;
-        bytes
-            .try_into()
-            .map(Self)
-            .map_err(|_| IssuerPublicKeyError)
+        bytes.try_into().map(Self).map_err(|_| IssuerPublicKeyError)
     }
 }
 
@@ -181,11 +178,20 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_keys() {
-        for pem in ["", PEM_BEGIN, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"] {
+        for pem in [
+            "",
+            PEM_BEGIN,
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+        ] {
             let error = IssuingKey::from_pem(pem).expect_err("no key");
             assert_eq!(error, IssuingKeyError::Form);
         }
-        for text in ["", "ed25519:", "ed25519:AAAA", "rsa:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE"] {
+        for text in [
+            "",
+            "ed25519:",
+            "ed25519:AAAA",
+            "rsa:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE",
+        ] {
             assert_eq!(text.parse::<IssuerPublicKey>(), Err(IssuerPublicKeyError));
         }
     }

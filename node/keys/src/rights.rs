@@ -308,7 +308,12 @@ mod tests {
     #[test]
     fn budgets_are_read_and_written_in_dollars() {
         for (text, micro_usd, per, written) in [
-            ("50usd/month", 50_000_000, BudgetPeriod::Month, "50usd/month"),
+            (
+                "50usd/month",
+                50_000_000,
+                BudgetPeriod::Month,
+                "50usd/month",
+            ),
             ("2.50usd/day", 2_500_000, BudgetPeriod::Day, "2.5usd/day"),
             ("0.000001usd/day", 1, BudgetPeriod::Day, "0.000001usd/day"),
         ] {
@@ -317,8 +322,17 @@ mod tests {
             assert_eq!(budget.to_string(), written);
         }
         for text in [
-            "", "50", "50usd", "50eur/month", "50usd/year", "-1usd/day", "0usd/day",
-            "0.0000001usd/day", "1e3usd/day", ".5usd/day", "2000000000usd/day",
+            "",
+            "50",
+            "50usd",
+            "50eur/month",
+            "50usd/year",
+            "-1usd/day",
+            "0usd/day",
+            "0.0000001usd/day",
+            "1e3usd/day",
+            ".5usd/day",
+            "2000000000usd/day",
         ] {
             assert_eq!(text.parse::<KeyBudget>(), Err(KeyBudgetError), "{text}");
         }

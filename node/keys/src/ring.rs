@@ -226,7 +226,10 @@ impl KeyRing {
                 if !presented.starts_with(TOKEN_BEGINS) {
                     return Err(KeyRefusal::Unknown);
                 }
-                if issuers.stale_after.is_some_and(|limit| self.age(now) > limit) {
+                if issuers
+                    .stale_after
+                    .is_some_and(|limit| self.age(now) > limit)
+                {
                     return Err(KeyRefusal::Stale);
                 }
                 issued(presented, hash, now, &in_force, issuers)?

@@ -119,7 +119,10 @@ mod tests {
     #[test]
     fn statements_outlive_a_restart_and_a_file_cut_anywhere_loses_one_at_most() {
         let folder = Folder::new("cut");
-        let (path, key) = (folder.0.join("keys"), IssuingKey::generate().expect("a key"));
+        let (path, key) = (
+            folder.0.join("keys"),
+            IssuingKey::generate().expect("a key"),
+        );
         let issuers = [key.public()];
         assert_eq!(load(&path, &issuers).expect("nothing").statements.len(), 0);
         save(&path, &statements(&key, 3)).expect("saved");
@@ -128,7 +131,10 @@ mod tests {
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).expect("cut");
             let kept = load(&path, &issuers).expect("read");
-            let lines = whole[..length].iter().filter(|byte| **byte == b'\n').count();
+            let lines = whole[..length]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count();
             assert!(kept.statements.len() >= lines, "{length}");
             assert!(kept.unreadable <= 1, "{length}");
         }
@@ -137,7 +143,10 @@ mod tests {
     #[test]
     fn foreign_and_damaged_lines_are_counted_and_skipped() {
         let folder = Folder::new("damage");
-        let (path, key) = (folder.0.join("keys"), IssuingKey::generate().expect("a key"));
+        let (path, key) = (
+            folder.0.join("keys"),
+            IssuingKey::generate().expect("a key"),
+        );
         save(&path, &statements(&key, 2)).expect("saved");
         let foreign = IssuingKey::generate().expect("a key");
         let mut text = fs::read_to_string(&path).expect("text");

@@ -30,7 +30,9 @@ pub struct KeyId(Arc<str>);
 
 /// Not the id of an issued key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not the id of an issued key: gvk_ and 24 hexadecimal digits, as `grapevine key issue` prints it")]
+#[error(
+    "is not the id of an issued key: gvk_ and 24 hexadecimal digits, as `grapevine key issue` prints it"
+)]
 pub struct KeyIdError;
 
 impl KeyId {
@@ -219,7 +221,13 @@ pub(super) mod tests {
     fn ids_have_one_form() {
         let id = KeyId::generate().expect("an id");
         assert_eq!(id.as_str().parse(), Ok(id.clone()));
-        for text in ["", "gvk_", "gvk_XYZ", &id.as_str()[..20], "gvk_ABCDEFABCDEFABCDEFABCDEF"] {
+        for text in [
+            "",
+            "gvk_",
+            "gvk_XYZ",
+            &id.as_str()[..20],
+            "gvk_ABCDEFABCDEFABCDEFABCDEF",
+        ] {
             assert_eq!(text.parse::<KeyId>(), Err(KeyIdError), "{text}");
         }
     }

@@ -9,6 +9,7 @@ pub mod excerpt;
 pub mod gen_ai;
 pub mod history;
 mod labels;
+pub mod ledger;
 pub mod log;
 pub mod losses;
 pub mod metrics;
@@ -22,6 +23,7 @@ pub mod spans;
 pub mod tasks;
 pub mod trace;
 mod usage;
+pub mod usage_book;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use axum::Router;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::clock::{self, Clock};
 use grapevine_base::driver::{Driver, DriverHandle, Outlets, Publication};
-use grapevine_base::exchange::CallApi;
+use grapevine_base::exchange::{CallApi, InsideSlot};
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::{Config, Sources};
@@ -23,6 +23,7 @@ use grapevine_http::ingress::{
 };
 use grapevine_http::prober;
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
+use grapevine_keys::rights::ClientKey;
 use grapevine_observe::history::History;
 use grapevine_observe::losses::Losses;
 use grapevine_observe::metrics::Metrics;
@@ -42,12 +43,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::geography::Geography;
+use super::insides::Insides;
+use super::keys::KeyKeeper;
 use super::links::{self, Mesh};
 use super::losses::losses;
 use super::names::Names;
 use super::peers::Peers;
 use super::tasks::{self, Tasks};
 use super::traced::Traced;
+use super::usage::UsageDesk;
 use super::{App, NodeStartError, capacity, reload, translate};
 
 impl App {
@@ -70,12 +74,26 @@ impl App {
     ) -> Result<Self, NodeStartError> {
         let (mut ground, publications) = Ground::lay(&config)?;
         let driver = ground.driver.clone();
-        let (mesh, peers) = ground.join(&config, publications).await?;
+        let (keys, spreading) = KeyKeeper::load(&config)?;
+        let usage = UsageDesk::start(&config, &driver)?;
+        let insides = Insides {
+            keys: keys.clone(),
+            usage: usage.clone(),
+            tasks: InsideSlot::default(),
+        };
+        let (mesh, peers) = ground.join(&config, insides, publications).await?;
+        let inside = mesh.as_ref().map(|mesh| Arc::clone(&mesh.inside));
+        usage.reach(inside.clone());
+        ground.keep(
+            "statements about keys",
+            spreading.run(driver.clone(), inside),
+        );
 
         let admin_listener = Admin::bind(config.admin.listen).await?;
         let (recorder, batches) = Recorder::new(driver.clone());
-        let (history, pulse) = ground.collect(batches);
-        let ingress = Arc::new(ArcSwap::from_pointee(translate::ingress_settings(&config)));
+        let (history, pulse) = ground.collect(batches, &usage);
+        let settings = translate::ingress_settings(&config, keys.ring());
+        let ingress = Arc::new(ArcSwap::from_pointee(settings));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
         let calls = ground.own_calls(&ingress, &recorder, peers.clone());
@@ -94,10 +112,23 @@ impl App {
         let gossip = mesh.as_ref().map(|mesh| mesh.gossip.refused());
         let (bodies, tracer) = (ground.bodies.clone(), ground.tracer.clone());
         let admin = Admin {
-            losses: losses(recorder, bodies, gossip, workers.as_ref(), tracer),
+            losses: losses(
+                recorder,
+                bodies,
+                gossip,
+                workers.as_ref(),
+                (tracer, keys.clone(), usage.clone()),
+            ),
             tasks: operator,
             pulse,
-            ..ground.admin(&config, &ingress, history, &shown_config, &drain)
+            ..ground.admin(
+                &config,
+                &ingress,
+                history,
+                (&keys, &usage),
+                &shown_config,
+                &drain,
+            )
         };
         ground.keep("admin port", serve_admin(admin, admin_listener));
 
@@ -120,6 +151,8 @@ impl App {
             mesh,
             drain,
             background,
+            keys,
+            usage,
             tracer: ground.tracer,
             vital: ground.vital,
             tasks: ground.tasks,
@@ -159,26 +192,29 @@ impl Ground {
     async fn join(
         &mut self,
         config: &Config,
+        insides: Insides,
         publications: mpsc::Receiver<Publication>,
     ) -> Result<(Option<Mesh>, Peers), NodeStartError> {
         let (generation, local) = (self.generation, self.client());
         let local = Traced::new(local, self.tracer.clone());
         let (common, watched) = ((&self.driver, &self.bodies), (&self.metrics, &self.vital));
-        let started = links::start(config, generation, common, watched, local, publications);
+        let own = (local, insides);
+        let started = links::start(config, generation, common, watched, own, publications);
         let (mesh, peers, tasks) = started.await?;
         self.tasks.extend(tasks);
         Ok((mesh, peers))
     }
 
     /// Keeps the last requests, and counts all of them.
-    fn collect(&mut self, batches: mpsc::Receiver<Batch>) -> (History, Pulse) {
+    fn collect(&mut self, batches: mpsc::Receiver<Batch>, usage: &UsageDesk) -> (History, Pulse) {
         let (history, pulse) = (History::default(), Pulse::default());
         let (metrics, driver) = (self.metrics.clone(), self.driver.clone());
-        let (counted, tracer) = (pulse.clone(), self.tracer.clone());
+        let (counted, tracer, usage) = (pulse.clone(), self.tracer.clone(), usage.clone());
         let observe = move |record: &_| {
             requests::log(record);
             metrics.request(record, &driver.view());
             counted.count(driver.now(), record);
+            usage.record(record);
             if let Some(tracer) = &tracer {
                 tracer.request(record);
             }
@@ -278,6 +314,7 @@ impl Ground {
         config: &Config,
         ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
         history: History,
+        (keys, usage): (&KeyKeeper, &UsageDesk),
         shown_config: &Arc<ArcSwap<Value>>,
         drain: &watch::Sender<bool>,
     ) -> Admin {
@@ -300,6 +337,9 @@ impl Ground {
             patience: translate::patience(config),
             connections_max: self.shares.admin,
             mode: config.worker_mode.clone(),
+            keys: Arc::new(keys.clone()),
+            filed_keys: filed_keys(ingress),
+            usage: Arc::new(usage.clone()),
             tasks: Router::new(),
         }
     }
@@ -390,6 +430,14 @@ async fn configure_engine(config: &Config, driver: &DriverHandle) {
 fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Value + Send + Sync> {
     let config = Arc::clone(config);
     Arc::new(move || Value::clone(&config.load()))
+}
+
+/// The keys of the file that is in use.
+fn filed_keys(
+    ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
+) -> Arc<dyn Fn() -> Vec<Arc<ClientKey>> + Send + Sync> {
+    let ingress = Arc::clone(ingress);
+    Arc::new(move || ingress.load().keys.filed())
 }
 
 async fn serve_admin(admin: Admin, listener: TcpListener) {

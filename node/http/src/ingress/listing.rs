@@ -9,8 +9,8 @@ use grapevine_core::view::{Candidate, Routes, View};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::keys::ClientKey;
 use super::problem::Problem;
+use grapevine_keys::rights::ClientKey;
 
 /// Both APIs require a date; the mesh knows none, and it should be the same on every node.
 const CREATED: u64 = 0;

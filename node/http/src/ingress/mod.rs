@@ -66,13 +66,14 @@ use grapevine_base::driver::DriverHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_config::address::Network;
 use grapevine_config::checked::ProxyProtocol;
+use grapevine_config::prices::PriceTable;
 use grapevine_observe::record::Recorder;
 use grapevine_observe::trace::Sampler;
 
 pub use background::Background;
 pub use cors::Cors;
 pub use explain::{Explainer, Supposed, UnknownKey};
-pub use keys::{ClientKey, Keys};
+pub use keys::Keys;
 pub use listen::{Workers, check_free};
 pub use listen_settings::{ListenSettings, ListenTlsError, TlsHandle, tls_config};
 pub use own::OwnCalls;
@@ -112,6 +113,8 @@ pub struct IngressSettings {
     pub deadline: Duration,
     /// Whether streams that would not report their usage are asked to.
     pub asks_usage: bool,
+    /// What models cost.
+    pub prices: Arc<PriceTable>,
     /// The client keys.
     pub keys: Keys,
     /// Which web origins may call from a browser.

@@ -60,7 +60,9 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         let key_now = key.as_deref().and_then(|name| settings.keys.named(name));
         // Both as the key was when the task was created and, where this node knows the key, as it is now.
         let models_then = request.allow_models.as_deref();
-        let models_now = key_now.and_then(|key| key.models.as_deref());
+        let models_now = key_now
+            .as_ref()
+            .and_then(|key| key.rights.models.as_deref());
         for models in [models_then, models_now].into_iter().flatten() {
             match &asked.model {
                 Some(model) if models.contains(model) => {}

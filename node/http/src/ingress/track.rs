@@ -19,11 +19,13 @@ use grapevine_core::ids::ModelName;
 use grapevine_core::latency::RequestShape;
 use grapevine_core::limit::RequestGuard;
 use grapevine_core::outcome::Outcome;
+use grapevine_core::price::NanoUsd;
 use grapevine_core::request::{
     Action, AttemptEvent, AttemptId, Request, RequestPriority, RequestTerms,
 };
 use grapevine_core::residency::{ClientOrigin, Fence};
 use grapevine_core::route::{Choice, Plan, PlanError};
+use grapevine_keys::token::KeyId;
 use grapevine_observe::record::{
     AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
 };
@@ -185,6 +187,11 @@ impl Track {
     /// Sets the name of its key.
     pub(super) fn set_key(&mut self, name: Arc<str>) {
         self.record.key = Some(name);
+    }
+
+    /// Sets the id of its key, where that was issued.
+    pub(super) fn set_key_id(&mut self, id: Option<KeyId>) {
+        self.record.key_id = id;
     }
 
     /// Marks a request of this node's own, made for a task.
@@ -364,11 +371,21 @@ impl Track {
         }
     }
 
+    /// What the tokens reported so far cost; `None` where no upstream answered well, nothing is reported, or the
+    /// model has no price.
+    fn cost(&self) -> Option<NanoUsd> {
+        let is_good = self.record.served.is_some() && self.record.status < 400;
+        let model = self.record.model.as_ref().filter(|_| is_good)?;
+        let tokens = self.record.tokens.billed()?;
+        Some(self.settings.prices.of(model)?.cost(tokens))
+    }
+
     fn write(&mut self) {
         if std::mem::replace(&mut self.recorded, true) {
             return;
         }
         self.record.total = self.clock.now().since(self.arrived_at);
+        self.record.cost = self.cost();
         let request = self.request.take();
         let (ended, untried) = request
             .map(|request| request.into_history())

@@ -45,7 +45,11 @@ fn token_is_taken_within_its_time_by_its_mesh_alone() {
     assert_eq!(at(1_999), Ok("app".to_owned()));
     assert_eq!(at(2_000), Err("key_expired"));
     assert_eq!(at(900), Err("key_not_yet_valid"));
-    assert_eq!(at(940), Ok("app".to_owned()), "clocks may differ by a minute");
+    assert_eq!(
+        at(940),
+        Ok("app".to_owned()),
+        "clocks may differ by a minute"
+    );
     let elsewhere = IssuedKey {
         mesh: MeshName::new("staging").expect("a name"),
         ..issued
@@ -90,7 +94,10 @@ fn revoked_token_is_refused_although_it_was_verified_before() {
     assert_eq!(ring.take(&text, NOW), Ok(Merged::New));
     assert_eq!(ring.take(&text, NOW), Ok(Merged::Known));
     let refused = ring.check(token.as_bytes(), NOW, &[]).expect_err("revoked");
-    assert_eq!((refused.code(), refused.id()), ("key_revoked", Some(&issued.id)));
+    assert_eq!(
+        (refused.code(), refused.id()),
+        ("key_revoked", Some(&issued.id))
+    );
 }
 
 #[test]
@@ -169,7 +176,10 @@ fn flood_of_bad_tokens_is_bounded_and_evicts_no_good_one() {
     while !matches!(spent, Err(KeyRefusal::Busy)) {
         spent = ring.check(b"eyJhbGciOiJ", NOW, &[]);
     }
-    assert!(ring.check(token.as_bytes(), NOW, &[]).is_ok(), "known before");
+    assert!(
+        ring.check(token.as_bytes(), NOW, &[]).is_ok(),
+        "known before"
+    );
     let unseen = token_of("late").sign(&key).expect("a token");
     let next = NOW + Duration::from_secs(1);
     let checked = name_of(ring.check(unseen.as_bytes(), NOW, &[]));
