@@ -8,6 +8,7 @@ pub mod dns;
 pub mod excerpt;
 pub mod gen_ai;
 pub mod history;
+mod keys;
 mod labels;
 pub mod ledger;
 pub mod log;

@@ -17,6 +17,7 @@ use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
+use grapevine_keys::ring::KeyRing;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -24,6 +25,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::bodies::BodyMemory;
 use super::dns::DnsQueries;
+use super::keys::KeyMetrics;
 use super::labels::{
     AttemptLabels, BuildLabels, KindLabels, ModelLabels, PathLabels, PeerLabels, StatusLabels,
     UpstreamLabels,
@@ -66,6 +68,7 @@ struct Inner {
     losses: LossMetrics,
     usage: Usage,
     bodies: BodyMemory,
+    keys: KeyMetrics,
     dns: DnsQueries,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
@@ -160,6 +163,11 @@ impl Metrics {
         self.0.dns.clone()
     }
 
+    /// Shows the statements that `ring` knows.
+    pub fn show_keys(&self, ring: KeyRing) {
+        self.0.keys.show(ring);
+    }
+
     /// Shows how much of `budget` request bodies hold.
     pub fn show_bodies(&self, budget: BodyBudget) {
         self.0.bodies.show(budget);
@@ -208,6 +216,7 @@ impl Metrics {
         metrics.read_models(view);
         metrics.tasks.read(view);
         metrics.bodies.read();
+        metrics.keys.read();
     }
 }
 
@@ -295,6 +304,7 @@ impl Inner {
             losses: LossMetrics::register(families),
             usage: Usage::register(families),
             bodies: BodyMemory::register(families),
+            keys: KeyMetrics::register(families),
             dns: DnsQueries::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),

@@ -75,6 +75,7 @@ impl App {
         let (mut ground, publications) = Ground::lay(&config)?;
         let driver = ground.driver.clone();
         let (keys, spreading) = KeyKeeper::load(&config)?;
+        ground.metrics.show_keys(keys.ring().clone());
         let usage = UsageDesk::start(&config, &driver)?;
         let insides = Insides {
             keys: keys.clone(),
