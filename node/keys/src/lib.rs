@@ -17,6 +17,7 @@ mod checked;
 pub mod hash;
 pub mod issuer;
 mod jws;
+mod refusal;
 pub mod rights;
 pub mod ring;
 pub mod statement;

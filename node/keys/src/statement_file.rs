@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::issuer::IssuerPublicKey;
@@ -55,6 +56,8 @@ pub fn save(path: &Path, statements: &Statements) -> io::Result<()> {
         .write(true)
         .create(true)
         .truncate(true)
+        // It holds hashes of static keys.
+        .mode(0o600)
         .open(&beside)?;
     let mut text = String::new();
     for statement in statements.iter() {

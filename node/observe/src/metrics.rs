@@ -8,6 +8,7 @@
 //! [`super::usage`], which bounds them. `deploy/prometheus/METRICS.md` lists all; a test keeps the two in
 //! step.
 
+mod peers;
 mod status_class;
 
 use std::sync::Arc;
@@ -257,25 +258,6 @@ impl Inner {
                     gauge.get_or_create(&labels).set(time.as_secs_f64());
                 }
             }
-        }
-    }
-
-    fn read_peer(&self, node: &NodeView) {
-        let labels = PeerLabels {
-            peer: node.name.to_string(),
-        };
-        self.peer_live
-            .get_or_create(&labels)
-            .set(i64::from(node.live));
-        let reachable = node.reach == Reach::Open;
-        self.peer_reachable
-            .get_or_create(&labels)
-            .set(i64::from(reachable));
-        self.peer_residency_differs
-            .get_or_create(&labels)
-            .set(i64::from(node.rules_differ_since.is_some()));
-        if let Some(rtt) = node.rtt {
-            self.peer_rtt.get_or_create(&labels).set(rtt.as_secs_f64());
         }
     }
 

@@ -1,6 +1,8 @@
 //! Starts a node's parts in their order: engine, upstreams, mesh, public address, admin; then the node
 //! publishes that it is ready.
 
+mod serving;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,7 +10,7 @@ use axum::Router;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::clock::{self, Clock};
 use grapevine_base::driver::{Driver, DriverHandle, Outlets, Publication};
-use grapevine_base::exchange::{CallApi, InsideSlot};
+use grapevine_base::exchange::InsideSlot;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::{Config, Sources};
@@ -18,9 +20,7 @@ use grapevine_core::descriptors::Shares;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
-use grapevine_http::ingress::{
-    self, Background, Context, Explainer, OwnCalls, TlsHandle, UsageRefusals, Workers,
-};
+use grapevine_http::ingress::{self, Background, Explainer};
 use grapevine_http::prober;
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
 use grapevine_keys::rights::ClientKey;
@@ -236,17 +236,6 @@ impl Ground {
         Ok(names)
     }
 
-    /// Makes requests of the node's own, on this runtime.
-    fn own_calls(
-        &self,
-        ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
-        recorder: &Recorder,
-        peers: Peers,
-    ) -> Arc<dyn CallApi> {
-        let own = self.context(ingress, recorder, peers, Background::default())();
-        Arc::new(OwnCalls::new(own))
-    }
-
     fn lay(config: &Config) -> Result<(Self, mpsc::Receiver<Publication>), NodeStartError> {
         let generation = clock::generation();
         let clock = Clock::start();
@@ -342,58 +331,6 @@ impl Ground {
             filed_keys: filed_keys(ingress),
             usage: Arc::new(usage.clone()),
             tasks: Router::new(),
-        }
-    }
-
-    /// Opens the public address, unless the node serves no requests.
-    fn open(
-        &self,
-        config: &Config,
-        public_tls: Option<TlsHandle>,
-        context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
-    ) -> Result<Option<Workers>, NodeStartError> {
-        if !config.worker_mode.serves_requests() {
-            return Ok(None);
-        }
-        let address = config.listen;
-        let (connections_max, metrics) = (self.shares.public, self.metrics.connections());
-        let settings = translate::listen(config, public_tls, connections_max, metrics);
-        Workers::start(settings, &self.vital, move |_worker| context())
-            .map(Some)
-            .map_err(|source| NodeStartError::Listen { address, source })
-    }
-
-    /// A client of the own upstreams, for the runtime it is first used on.
-    fn client(&self) -> UpstreamClient {
-        UpstreamClient::new(self.targets.clone(), self.passed.clone(), self.tls.clone())
-    }
-
-    /// Builds the context of a request thread.
-    fn context(
-        &self,
-        ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
-        recorder: &Recorder,
-        peers: Peers,
-        background: Background,
-    ) -> impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static + use<> {
-        let (ingress, driver, recorder) =
-            (Arc::clone(ingress), self.driver.clone(), recorder.clone());
-        let (targets, passed) = (self.targets.clone(), self.passed.clone());
-        let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
-        let bodies = self.bodies.clone();
-        let usage_refusals = UsageRefusals::default();
-        let locate = self.geography.locate();
-        move || Context {
-            settings: Arc::clone(&ingress),
-            driver: driver.clone(),
-            recorder: recorder.clone(),
-            bodies: bodies.clone(),
-            usage_refusals: usage_refusals.clone(),
-            local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
-            peers: peers.clone(),
-            readiness: readiness.clone(),
-            locate: locate.clone(),
-            background: background.clone(),
         }
     }
 }

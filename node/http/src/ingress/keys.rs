@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_base::headers;
+use grapevine_base::{clock, headers};
 use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
 use grapevine_keys::rights::{ClientKey, KeyScope, StaticKey};
 use grapevine_keys::ring::{KeyRefusal, KeyRing};
 use http::header::{self, HeaderMap};
 
+use super::IngressSettings;
+use super::background;
 use super::problem::Problem;
+use super::track::Track;
 
 /// A longer key is unknown: hashing a head full of it would cost more than the request.
 const KEY_BYTES_MAX: usize = 4_096;
@@ -106,6 +109,35 @@ pub(super) fn refusal(key: &ClientKey, model: Option<&ModelName>) -> Option<Prob
         None if key.rights.models.is_some() => Some(Problem::model_not_shown()),
         Some(_) | None => None,
     }
+}
+
+/// The key of a request, which `track` records; `None` when no keys are needed.
+pub(super) fn of_request(
+    settings: &IngressSettings,
+    headers: &HeaderMap,
+    track: &mut Track,
+) -> Result<Option<Arc<ClientKey>>, Problem> {
+    let checked = settings.keys.check(headers, clock::wall());
+    let key = checked.map_err(|error| match error {
+        KeyError::Missing => Problem::missing_key(),
+        KeyError::Refused(refusal) => {
+            track.set_key_id(refusal.id().cloned());
+            Problem::key_refused(&refusal)
+        }
+    })?;
+    if let Some(key) = &key {
+        track.set_key(key.name.clone());
+        track.set_key_id(key.id.clone());
+    }
+    Ok(key)
+}
+
+/// Checks that `key` is for `path`: a worker's for tasks alone, any other for what its scopes say.
+pub(super) fn check_path(key: &ClientKey, path: &str, is_background: bool) -> Result<(), Problem> {
+    if key.rights.services.is_some() && !background::is_for_workers(path) {
+        return Err(Problem::key_of_a_worker());
+    }
+    check_scope(key, is_background)
 }
 
 /// Checks that `key` is for requests of this kind: background work, or a call of a model.

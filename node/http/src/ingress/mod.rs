@@ -18,6 +18,7 @@ mod broken;
 mod client_headers;
 mod connection;
 mod cors;
+mod cost;
 mod decoded;
 mod due;
 mod explain;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use grapevine_base::bodies::{BodySender, Charge};
 use grapevine_base::call_body::CallBody;
-use grapevine_base::clock;
 use grapevine_base::exchange::{CallLocal, CallPeer, TaskCaller, TaskRequestBody};
 use grapevine_base::listener::http1::RequestBody;
 use grapevine_base::{asked, headers};
@@ -22,7 +21,7 @@ use serde_json::json;
 use super::background;
 use super::client_headers;
 use super::intake;
-use super::keys::{self, KeyError};
+use super::keys;
 use super::listing::{self, ListShape};
 use super::nearest;
 use super::own_path::own_path;
@@ -341,10 +340,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let key = self.key(head)?;
         let path = self.track.path().path();
         if let Some(key) = &key {
-            if key.rights.services.is_some() && !background::is_for_workers(path) {
-                return Err(Problem::key_of_a_worker());
-            }
-            keys::check_scope(key, self.context.background.takes(path))?;
+            keys::check_path(key, path, self.context.background.takes(path))?;
         }
         let mut options = client_headers::options(&head.headers)?;
         keys::fence(key.as_deref(), &mut options.allow_regions)?;
@@ -356,19 +352,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     }
 
     fn key(&mut self, head: &Parts) -> Result<Option<Arc<ClientKey>>, Problem> {
-        let checked = self.settings.keys.check(&head.headers, clock::wall());
-        let key = checked.map_err(|error| match error {
-            KeyError::Missing => Problem::missing_key(),
-            KeyError::Refused(refusal) => {
-                self.track.set_key_id(refusal.id().cloned());
-                Problem::key_refused(&refusal)
-            }
-        })?;
-        if let Some(key) = &key {
-            self.track.set_key(key.name.clone());
-            self.track.set_key_id(key.id.clone());
-        }
-        Ok(key)
+        keys::of_request(self.settings, &head.headers, &mut self.track)
     }
 
     /// The list of models, or one of them.

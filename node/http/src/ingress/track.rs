@@ -4,6 +4,8 @@
 //! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
 //! when the client goes away and everything is dropped early.
 
+mod end;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +37,7 @@ use rand_core::Rng;
 
 use super::IngressSettings;
 use super::client_headers;
-
-/// The status of a request whose client went away before it got one (nginx's custom).
-const CLIENT_GONE: u16 = 499;
+use super::cost;
 
 /// Follows one request.
 #[derive(Debug)]
@@ -371,13 +371,9 @@ impl Track {
         }
     }
 
-    /// What the tokens reported so far cost; `None` where no upstream answered well, nothing is reported, or the
-    /// model has no price.
-    fn cost(&self) -> Option<NanoUsd> {
-        let is_good = self.record.served.is_some() && self.record.status < 400;
-        let model = self.record.model.as_ref().filter(|_| is_good)?;
-        let tokens = self.record.tokens.billed()?;
-        Some(self.settings.prices.of(model)?.cost(tokens))
+    /// What the tokens reported so far cost.
+    pub(super) fn cost(&self) -> Option<NanoUsd> {
+        cost::of(&self.record, &self.settings.prices)
     }
 
     fn write(&mut self) {
@@ -395,18 +391,5 @@ impl Track {
             untried,
             ..RequestRecord::clone(&self.record)
         });
-    }
-}
-
-impl Drop for Track {
-    fn drop(&mut self) {
-        self.break_off(Outcome::Cancelled, None);
-        if !self.recorded {
-            if self.record.status == 0 {
-                self.record.status = CLIENT_GONE;
-            }
-            self.record.error = Some(Outcome::Cancelled.as_str());
-            self.write();
-        }
     }
 }

@@ -2,6 +2,7 @@ use grapevine_core::ids::NodeName;
 
 use super::super::checked::FAILURES_PER_SECOND;
 use super::super::issuer::IssuingKey;
+use super::super::jws::JwsError;
 use super::super::token::tests::issued as token_of;
 use super::*;
 

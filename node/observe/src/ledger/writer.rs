@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ impl LedgerWriter {
             .create(true)
             .append(true)
             .read(true)
+            .mode(0o600)
             .open(&self.settings.file)?;
         self.bytes = file.seek(SeekFrom::End(0))?;
         self.began = first_time(&mut file)?.unwrap_or(now);

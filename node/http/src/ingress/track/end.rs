@@ -1,0 +1,21 @@
+//! The end of a request that nobody ended: its client went away, and everything was dropped.
+
+use grapevine_core::outcome::Outcome;
+
+use super::Track;
+
+/// The status of a request whose client went away before it got one (nginx's custom).
+const CLIENT_GONE: u16 = 499;
+
+impl Drop for Track {
+    fn drop(&mut self) {
+        self.break_off(Outcome::Cancelled, None);
+        if !self.recorded {
+            if self.record.status == 0 {
+                self.record.status = CLIENT_GONE;
+            }
+            self.record.error = Some(Outcome::Cancelled.as_str());
+            self.write();
+        }
+    }
+}
