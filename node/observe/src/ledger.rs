@@ -8,7 +8,6 @@
 //! A full file is renamed beside itself. Each request is in the ledger of the node that its client called, once,
 //! whichever node served it.
 
-mod row;
 mod writer;
 
 use std::io;
@@ -22,9 +21,9 @@ use std::time::{Duration, Instant};
 use grapevine_base::clock;
 use tracing::{error, info};
 
+use super::ledger_row::LedgerRow;
 use super::usage_book::UsageBook;
 
-pub use row::LedgerRow;
 use writer::LedgerWriter;
 
 /// Rows that wait for the disk.

@@ -11,6 +11,7 @@ pub mod history;
 mod keys;
 mod labels;
 pub mod ledger;
+pub mod ledger_row;
 pub mod log;
 pub mod losses;
 pub mod metrics;

@@ -11,7 +11,7 @@ use grapevine_core::date::CalendarDay;
 use grapevine_core::price::NanoUsd;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::LedgerRow;
+use super::ledger_row::LedgerRow;
 
 /// Sums that are kept.
 const CELLS_MAX: usize = 50_000;

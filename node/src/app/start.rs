@@ -44,7 +44,7 @@ use tokio::task::AbortHandle;
 
 use super::geography::Geography;
 use super::insides::Insides;
-use super::keys::KeyKeeper;
+use super::keys::{KeyKeeper, Spreading};
 use super::links::{self, Mesh};
 use super::losses::losses;
 use super::names::Names;
@@ -74,26 +74,11 @@ impl App {
     ) -> Result<Self, NodeStartError> {
         let (mut ground, publications) = Ground::lay(&config)?;
         let driver = ground.driver.clone();
-        let (keys, spreading) = KeyKeeper::load(&config)?;
-        ground.metrics.show_keys(keys.ring().clone());
-        let usage = UsageDesk::start(&config, &driver)?;
-        let insides = Insides {
-            keys: keys.clone(),
-            usage: usage.clone(),
-            tasks: InsideSlot::default(),
-        };
-        let (mesh, peers) = ground.join(&config, insides, publications).await?;
-        let inside = mesh.as_ref().map(|mesh| Arc::clone(&mesh.inside));
-        usage.reach(inside.clone());
-        ground.keep(
-            "statements about keys",
-            spreading.run(driver.clone(), inside),
-        );
-
+        let (mesh, peers) = ground.join(&config, publications).await?;
         let admin_listener = Admin::bind(config.admin.listen).await?;
         let (recorder, batches) = Recorder::new(driver.clone());
-        let (history, pulse) = ground.collect(batches, &usage);
-        let settings = translate::ingress_settings(&config, keys.ring());
+        let (history, pulse) = ground.collect(batches);
+        let settings = translate::ingress_settings(&config, ground.keys.ring());
         let ingress = Arc::new(ArcSwap::from_pointee(settings));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
@@ -107,29 +92,20 @@ impl App {
         let workers = ground.open(&config, public_tls.clone(), context)?;
 
         let names = ground.answer_names(&config).await?;
-
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| mesh.gossip.refused());
-        let (bodies, tracer) = (ground.bodies.clone(), ground.tracer.clone());
+        let bodies = ground.bodies.clone();
+        let kept = (
+            ground.tracer.clone(),
+            ground.keys.clone(),
+            ground.usage.clone(),
+        );
         let admin = Admin {
-            losses: losses(
-                recorder,
-                bodies,
-                gossip,
-                workers.as_ref(),
-                (tracer, keys.clone(), usage.clone()),
-            ),
+            losses: losses(recorder, bodies, gossip, workers.as_ref(), kept),
             tasks: operator,
             pulse,
-            ..ground.admin(
-                &config,
-                &ingress,
-                history,
-                (&keys, &usage),
-                &shown_config,
-                &drain,
-            )
+            ..ground.admin(&config, &ingress, history, &shown_config, &drain)
         };
         ground.keep("admin port", serve_admin(admin, admin_listener));
 
@@ -152,8 +128,8 @@ impl App {
             mesh,
             drain,
             background,
-            keys,
-            usage,
+            keys: ground.keys,
+            usage: ground.usage,
             tracer: ground.tracer,
             vital: ground.vital,
             tasks: ground.tasks,
@@ -176,6 +152,10 @@ struct Ground {
     passed: HeaderValue,
     tls: ClientConfig,
     shares: Shares,
+    keys: KeyKeeper,
+    usage: UsageDesk,
+    /// Until it runs.
+    spreading: Option<Spreading>,
     /// `None` where nothing is traced.
     tracer: Option<Tracer>,
     vital: Vital,
@@ -193,9 +173,13 @@ impl Ground {
     async fn join(
         &mut self,
         config: &Config,
-        insides: Insides,
         publications: mpsc::Receiver<Publication>,
     ) -> Result<(Option<Mesh>, Peers), NodeStartError> {
+        let insides = Insides {
+            keys: self.keys.clone(),
+            usage: self.usage.clone(),
+            tasks: InsideSlot::default(),
+        };
         let (generation, local) = (self.generation, self.client());
         let local = Traced::new(local, self.tracer.clone());
         let (common, watched) = ((&self.driver, &self.bodies), (&self.metrics, &self.vital));
@@ -203,14 +187,20 @@ impl Ground {
         let started = links::start(config, generation, common, watched, own, publications);
         let (mesh, peers, tasks) = started.await?;
         self.tasks.extend(tasks);
+        let inside = mesh.as_ref().map(|mesh| Arc::clone(&mesh.inside));
+        self.usage.reach(inside.clone());
+        if let Some(spreading) = self.spreading.take() {
+            let driver = self.driver.clone();
+            self.keep("statements about keys", spreading.run(driver, inside));
+        }
         Ok((mesh, peers))
     }
 
     /// Keeps the last requests, and counts all of them.
-    fn collect(&mut self, batches: mpsc::Receiver<Batch>, usage: &UsageDesk) -> (History, Pulse) {
+    fn collect(&mut self, batches: mpsc::Receiver<Batch>) -> (History, Pulse) {
         let (history, pulse) = (History::default(), Pulse::default());
         let (metrics, driver) = (self.metrics.clone(), self.driver.clone());
-        let (counted, tracer, usage) = (pulse.clone(), self.tracer.clone(), usage.clone());
+        let (counted, tracer, usage) = (pulse.clone(), self.tracer.clone(), self.usage.clone());
         let observe = move |record: &_| {
             requests::log(record);
             metrics.request(record, &driver.view());
@@ -261,6 +251,9 @@ impl Ground {
             UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             probes,
         );
+        let (keys, spreading) = KeyKeeper::load(config)?;
+        metrics.show_keys(keys.ring().clone());
+        let usage = UsageDesk::start(config, &driver)?;
         let readiness = Readiness::default();
         readiness.set_alone(config.mesh.is_none());
         readiness.set_open_to_all(translate::is_open_to_all(config));
@@ -276,6 +269,9 @@ impl Ground {
             passed,
             tls,
             shares: capacity::shares(config),
+            keys,
+            usage,
+            spreading: Some(spreading),
             tracer: None,
             vital: Vital::default(),
             tasks: Vec::new(),
@@ -304,7 +300,6 @@ impl Ground {
         config: &Config,
         ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
         history: History,
-        (keys, usage): (&KeyKeeper, &UsageDesk),
         shown_config: &Arc<ArcSwap<Value>>,
         drain: &watch::Sender<bool>,
     ) -> Admin {
@@ -327,9 +322,9 @@ impl Ground {
             patience: translate::patience(config),
             connections_max: self.shares.admin,
             mode: config.worker_mode.clone(),
-            keys: Arc::new(keys.clone()),
+            keys: Arc::new(self.keys.clone()),
             filed_keys: filed_keys(ingress),
-            usage: Arc::new(usage.clone()),
+            usage: Arc::new(self.usage.clone()),
             tasks: Router::new(),
         }
     }

@@ -7,7 +7,7 @@ use grapevine_tests::client::{Answer, chat_body, http, whole};
 use grapevine_tests::operator::Operator;
 use grapevine_tests::wait::must;
 use grapevine_tests::{Mesh, Mock, Node, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MODEL: &str = "gpt-4o";
 
@@ -21,10 +21,13 @@ async fn started(operator: &Operator) -> (Mesh, Mock) {
             node.upstream(&mock)
                 .config("issued_keys", operator.config())
                 .config("keys", filed)
-                .config("admin.token", json!("operator-token"))
         })
-        .start();
-    (mesh.await, mock)
+        .start()
+        .await;
+    // The mesh is awaited without a token.
+    let guarded = |config: &mut Value| config["admin"]["token"] = json!("operator-token");
+    mesh["sgp"].restart_with(guarded).await;
+    (mesh, mock)
 }
 
 async fn chat_with(node: &Node, header: &str, value: &str, model: &str) -> Answer {
@@ -134,7 +137,10 @@ async fn each_bad_key_has_a_code_and_nothing_of_it_is_logged() {
     }
     wait_until("the brief key has expired", LIMIT, async || {
         let answer = chat_with(node, "x-api-key", &short.token, MODEL).await;
-        answer.status == 401 && refusal(&answer).1 == "key_expired"
+        match answer.status == 401 && refusal(&answer).1 == "key_expired" {
+            true => Ok(()),
+            false => Err(answer.text()),
+        }
     })
     .await;
     assert_eq!(

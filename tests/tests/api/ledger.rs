@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 const MODEL: &str = "gpt-4o";
 
+/// Words of an answer, and so its tokens.
+const WORDS: u64 = 7;
+
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn keys() -> Value {
@@ -36,7 +39,11 @@ async fn send(node: &Node, key: &str, stream: bool) -> u16 {
 /// Waits until all of `count` requests are summed.
 async fn wait_for_requests(node: &Node, count: u64) -> Value {
     wait_until("all requests are summed", LIMIT, async || {
-        usage(node, "by=key").await["total"]["requests"] == count
+        let sums = usage(node, "by=key").await;
+        match sums["total"]["requests"] == count {
+            true => Ok(()),
+            false => Err(sums.to_string()),
+        }
     })
     .await;
     usage(node, "by=key").await
@@ -45,6 +52,7 @@ async fn wait_for_requests(node: &Node, count: u64) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ledger_equals_what_the_upstream_counted_at_whichever_node_it_was_asked() {
     let mock = Mock::start("mock", &[MODEL]).await;
+    mock.set(json!({"chunks": WORDS})).await;
     let price = json!([{"model": MODEL, "input": 2, "output": 10, "request": "0.001"}]);
     let node = |node: grapevine_tests::mesh::NodeBuilder| {
         node.config("keys", keys())
@@ -67,11 +75,9 @@ async fn ledger_equals_what_the_upstream_counted_at_whichever_node_it_was_asked(
     // A stranger leaves no row.
     assert_eq!(send(&mesh["sgp"], "stranger", false).await, 401);
     let sums = wait_for_requests(&mesh["sgp"], sent).await;
-    let stats = mock.stats().await;
-    assert_eq!(
-        sums["total"]["tokens_out"], stats["tokens_issued"],
-        "{sums}\n{stats}"
-    );
+    // What the mock counted: its answers, each of so many words.
+    assert_eq!(mock.chats().await, sent);
+    assert_eq!(sums["total"]["tokens_out"], json!(sent * WORDS), "{sums}");
     assert_eq!(sums["nodes"], json!(["sgp", "jpn"]));
     let of = |name: &str| {
         let rows = sums["rows"].as_array().expect("rows");
@@ -98,7 +104,10 @@ async fn ledger_equals_what_the_upstream_counted_at_whichever_node_it_was_asked(
     mesh["sgp"].restart_with(|_| ()).await;
     wait_until("the sums are there again", LIMIT, async || {
         let after = usage(&mesh["sgp"], "by=key").await;
-        after["total"] == sums["total"] && after["nodes"] == sums["nodes"]
+        match after["total"] == sums["total"] && after["nodes"] == sums["nodes"] {
+            true => Ok(()),
+            false => Err(after.to_string()),
+        }
     })
     .await;
     let admin = mesh["sgp"].addresses().admin.to_string();
@@ -149,7 +158,10 @@ async fn cancelled_and_failed_requests_are_rows_and_prompts_are_not() {
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).expect("a row"))
             .collect();
-        rows.len() == 2
+        match rows.len() == 2 {
+            true => Ok(()),
+            false => Err(text),
+        }
     })
     .await;
     let of = |outcome: &str| rows.iter().find(|row| row["outcome"] == outcome).cloned();

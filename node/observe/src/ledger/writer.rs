@@ -6,8 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::ledger_row::LedgerRow;
 use super::super::usage_book::UsageBook;
-use super::{LedgerRow, LedgerSettings};
+use super::LedgerSettings;
 
 /// The longest line that is read.
 const LINE_BYTES_MAX: u64 = 64 * 1_024;

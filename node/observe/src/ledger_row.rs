@@ -4,7 +4,7 @@ use grapevine_core::ids::RegionName;
 use grapevine_core::price::NanoUsd;
 use serde::{Deserialize, Serialize};
 
-use super::super::record::RequestRecord;
+use super::record::RequestRecord;
 
 /// One finished request: who, what, where, how much. Never what was said, and no key but its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
