@@ -80,22 +80,31 @@ async fn issued_key_is_taken_wherever_keys_are_and_its_limits_hold() {
     assert_ne!(fenced.status, 200, "its regions have no node");
     assert_eq!(mock.chats().await, 4);
 
-    let record = &must(
-        "requests",
-        node.try_admin_as("/requests", "operator-token").await,
+    let answered = json!({"status": 200, "key": "app", "key_id": issued.id});
+    let mut records = Value::Null;
+    wait_until(
+        "the request is recorded with the key's id",
+        LIMIT,
+        async || {
+            let shown = must(
+                "requests",
+                node.try_admin_as("/requests", "operator-token").await,
+            );
+            records = shown.json()["requests"].take();
+            let found = records.as_array().into_iter().flatten().any(|record| {
+                let fields = answered.as_object().into_iter().flatten();
+                fields
+                    .into_iter()
+                    .all(|(name, value)| record[name] == *value)
+            });
+            match found {
+                true => Ok(()),
+                false => Err(records.to_string()),
+            }
+        },
     )
-    .json()["requests"];
-    let of_app = record
-        .as_array()
-        .expect("records")
-        .iter()
-        .find(|it| it["status"] == 200);
-    let of_app = of_app.expect("one that was answered");
-    assert_eq!(
-        (&of_app["key"], &of_app["key_id"]),
-        (&json!("app"), &json!(issued.id))
-    );
-    let shown = format!("{}{record}", node.log());
+    .await;
+    let shown = format!("{}{records}", node.log());
     let signature = issued.token.rsplit('.').next().expect("a signature");
     assert!(!shown.contains(signature), "a token is shown");
 }

@@ -54,15 +54,15 @@ async fn ledger_equals_what_the_upstream_counted_at_whichever_node_it_was_asked(
     let mock = Mock::start("mock", &[MODEL]).await;
     mock.set(json!({"chunks": WORDS})).await;
     let price = json!([{"model": MODEL, "input": 2, "output": 10, "request": "0.001"}]);
-    let node = |node: grapevine_tests::mesh::NodeBuilder| {
+    let node = |node: grapevine_tests::mesh::NodeBuilder, file: &str| {
         node.config("keys", keys())
             .config("prices", price.clone())
-            .config("ledger.file", json!("usage.jsonl"))
+            .config("ledger.file", json!(file))
     };
     let mesh = Mesh::builder()
-        .node("sgp", |builder| node(builder).upstream(&mock))
+        .node("sgp", |builder| node(builder, "sgp.jsonl").upstream(&mock))
         // A relay: its clients' requests are served by the other.
-        .node("jpn", node)
+        .node("jpn", |builder| node(builder, "jpn.jsonl"))
         .start()
         .await;
     let mut sent = 0;
