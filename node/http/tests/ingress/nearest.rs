@@ -4,7 +4,7 @@ use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_http::ingress::Keys;
 
-use super::support::{Node, Plan, Reply, until};
+use super::support::{Node, Plan, Reply, static_key, until};
 
 const PATH: &str = "/v1/mesh/nearest";
 

@@ -64,9 +64,9 @@ impl RightsArgs {
         }
         Ok(KeyRights {
             scopes,
-            models: names("--models", &self.models, |name| ModelName::new(name))?,
-            regions: names("--regions", &self.regions, |name| RegionName::new(name))?,
-            services: names("--services", &self.services, |name| ServiceKey::new(name))?,
+            models: names("--models", &self.models, ModelName::new)?,
+            regions: names("--regions", &self.regions, RegionName::new)?,
+            services: names("--services", &self.services, ServiceKey::new)?,
             limits: KeyLimits {
                 rpm: self.rpm,
                 tpm: self.tpm,
