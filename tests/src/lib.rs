@@ -48,6 +48,7 @@ pub mod mutation;
 pub mod nats;
 pub mod network;
 pub mod node;
+pub mod operator;
 pub mod ports;
 pub mod postgres;
 pub mod process;

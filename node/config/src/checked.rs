@@ -4,6 +4,7 @@
 //! range, certificate files were readable and matched when the configuration was loaded.
 
 mod auth;
+mod clients;
 mod provider;
 mod tasks;
 mod tracing;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::homes::Homes;
-use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName, ServiceKey};
+use grapevine_core::ids::{MeshName, ModelName, NodeName, RegionName};
 use grapevine_core::mode::Mode;
 use grapevine_core::outcome::RetryOn;
 use grapevine_core::request::FallbackModels;
@@ -28,7 +29,7 @@ use http::HeaderValue;
 
 use super::address::{BaseUrl, HostPort, Network};
 use super::domain::DomainName;
-use super::hash::KeyHash;
+use super::prices::PriceTable;
 use super::secret::Secret;
 use super::text::ByteSize;
 
@@ -36,12 +37,12 @@ pub use auth::{
     AuthConfig, AwsConfig, AwsKeys, AwsSource, EntraConfig, EntraSource, GoogleConfig,
     GoogleSource, IdentityEndpoint, SecretSource, ServiceAccount,
 };
+pub use clients::{IssuedKeysConfig, KeyConfig, LedgerConfig};
 pub use provider::{ApiEndpoint, EndpointPaths, Provider, ProviderConfig};
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
 pub use upstream::{
-    ATTEMPTS_PER_UPSTREAM, ModelConfig, ModelPrice, ProbeConfig, TimeoutConfig, UpstreamConfig,
-    UpstreamModels,
+    ATTEMPTS_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig, UpstreamConfig, UpstreamModels,
 };
 
 /// Everything a node needs to know to run.
@@ -80,6 +81,12 @@ pub struct Config {
     pub usage: UsageConfig,
     /// The keys for the public address; empty does not authenticate requests.
     pub keys: Vec<KeyConfig>,
+    /// Keys that the operator issues; `None` accepts none.
+    pub issued_keys: Option<IssuedKeysConfig>,
+    /// What models cost.
+    pub prices: PriceTable,
+    /// The ledger of finished requests; `None` is none.
+    pub ledger: Option<LedgerConfig>,
     /// Web pages that may call the API from a browser.
     pub cors: CorsOrigins,
     /// Background work.
@@ -94,6 +101,13 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// Whether it serves requests, and which background work it does.
     pub worker_mode: Mode,
+}
+
+impl Config {
+    /// Whether everyone may use the API: there are no keys of any kind.
+    pub const fn needs_no_key(&self) -> bool {
+        self.keys.is_empty() && self.issued_keys.is_none()
+    }
 }
 
 /// The node's identity and location.
@@ -287,23 +301,6 @@ impl Default for UsageConfig {
     fn default() -> Self {
         Self { ask: true }
     }
-}
-
-/// A client's key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyConfig {
-    /// Its holder's name in logs and metrics; unique.
-    pub name: String,
-    /// SHA-256 of the key.
-    pub hash: KeyHash,
-    /// The models it may use; `None` is every model.
-    pub models: Option<Vec<ModelName>>,
-    /// The only services that it may use; `None` is a client's key.
-    pub services: Option<Vec<ServiceKey>>,
-    /// Requests per minute; `None` is no limit.
-    pub rpm: Option<u64>,
-    /// Tokens per minute; `None` is no limit.
-    pub tpm: Option<u64>,
 }
 
 /// Web pages that may call the API from a browser.

@@ -4,6 +4,7 @@ mod auth;
 
 use std::time::Duration;
 
+use grapevine_core::date::CalendarDay;
 use grapevine_core::dialect::{Dialect, PermittedLoss};
 use grapevine_core::engine::Probe;
 use grapevine_core::forwarding::ExtraPath;
@@ -15,10 +16,11 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::checked::{
-    Concurrency, Config, CorsOrigins, DnsConfig, GeoConfig, KeyConfig, LimitsConfig, LogFormat,
-    MeshConfig, ModelPrice, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig,
-    UpstreamModels,
+    Concurrency, Config, CorsOrigins, DnsConfig, GeoConfig, IssuedKeysConfig, KeyConfig,
+    LedgerConfig, LimitsConfig, LogFormat, MeshConfig, NodeConfig, RoutingConfig, TracingConfig,
+    UpstreamConfig, UpstreamModels,
 };
+use super::prices::PriceTable;
 use super::secret::REDACTED;
 use super::text::{ByteSize, format_duration};
 
@@ -44,6 +46,9 @@ impl Config {
             "limits": limits(&self.limits),
             "usage": {"ask": if self.usage.ask { "on" } else { "off" }},
             "keys": keys,
+            "issued_keys": self.issued_keys.as_ref().map(issued_keys),
+            "prices": prices(&self.prices),
+            "ledger": self.ledger.as_ref().map(ledger),
             "cors": {"origins": origins(&self.cors)},
             "tasks": {
                 "queue": self.tasks.queue.shown(),
@@ -194,14 +199,23 @@ fn models(models: &UpstreamModels) -> Option<Value> {
         return None;
     };
     let items = models.iter().map(|model| {
-        let price = |price: ModelPrice| json!({"input": price.input, "cached_input": price.cached_input, "output": price.output});
         let more = [
-            ("upstream_name", model.upstream_name.as_ref().map(|name| json!(name.as_str()))),
-            ("context_length", model.context_length.map(|tokens| json!(tokens))),
-            ("price", model.price.map(price)),
+            (
+                "upstream_name",
+                model
+                    .upstream_name
+                    .as_ref()
+                    .map(|name| json!(name.as_str())),
+            ),
+            (
+                "context_length",
+                model.context_length.map(|tokens| json!(tokens)),
+            ),
         ];
         let mut shown = Map::from_iter([("name".to_owned(), json!(model.name.as_str()))]);
-        let more = more.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        let more = more
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)));
         shown.extend(more);
         match shown.len() {
             1 => json!(model.name.as_str()),
@@ -324,9 +338,51 @@ fn key(key: &KeyConfig) -> Value {
         "name": key.name,
         "hash": REDACTED,
         "models": key.models.as_ref().map(|models| texts(models)),
+        "regions": key.regions.as_ref().map(|regions| texts(regions)),
         "services": key.services.as_ref().map(|services| texts(services)),
-        "rpm": key.rpm,
-        "tpm": key.tpm,
+        "rpm": key.limits.rpm,
+        "tpm": key.limits.tpm,
+        "budget": key.limits.budget.map(|budget| budget.to_string()),
+        "expires": key.expires_at.map(|at| CalendarDay::of(at).to_string()),
+    })
+}
+
+fn issued_keys(issued: &IssuedKeysConfig) -> Value {
+    let issuers = &issued.issuers;
+    json!({
+        "public_keys": texts(&issuers.public_keys),
+        "mesh": issuers.mesh.as_str(),
+        "file": issued.file,
+        "stale_after": issuers.stale_after.map(format_duration),
+    })
+}
+
+/// Those of the file: the built-in ones are documented.
+fn prices(table: &PriceTable) -> Vec<Value> {
+    let built_in = PriceTable::default();
+    let written = table.iter().filter(|(model, price)| {
+        let before = built_in.iter().find(|(name, _)| name == model);
+        before.is_none_or(|(_, before)| before != *price)
+    });
+    let written = written.map(|(model, price)| {
+        json!({
+            "model": model.as_str(),
+            "input": price.input.to_string(),
+            "cached_input": price.cached_input.to_string(),
+            "cache_write": price.cache_write.to_string(),
+            "output": price.output.to_string(),
+            "request": price.request.to_string(),
+        })
+    });
+    written.collect()
+}
+
+fn ledger(ledger: &LedgerConfig) -> Value {
+    json!({
+        "file": ledger.file,
+        "size": ledger.size.to_string(),
+        "age": format_duration(ledger.age),
+        "retention": format_duration(ledger.retention),
     })
 }
 

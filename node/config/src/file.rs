@@ -4,6 +4,7 @@
 //! when [`super::checked`] is made from it, so that one mistake hides no other.
 
 mod auth;
+mod clients;
 mod dns;
 mod fallback;
 mod forward;
@@ -26,6 +27,7 @@ use serde::Deserialize;
 pub use auth::{
     AuthFile, AuthSetFile, AuthWord, AwsFile, EntraFile, GoogleFile, SecretFile, SecretInFile,
 };
+pub use clients::{IssuedKeysFile, KeyFile, LedgerFile, PriceFile};
 pub use dns::DnsFile;
 pub use fallback::{FallbackFile, FallbackWord, LimitedFallbackFile};
 pub use forward::{ForwardFile, LimitedForwardFile};
@@ -38,11 +40,12 @@ pub use proxies::ProxyProtocolWord;
 pub use tasks::{ConcurrencyFile, QuotaFile, TasksFile, WebhooksFile};
 pub use timeout::TimeoutFile;
 pub use tracing::{OtlpFile, TracingFile};
-pub use upstream::{HealthFile, ModelFile, PriceFile, ProbeWord, RenamedModelFile, UpstreamFile};
+pub use upstream::{HealthFile, ModelFile, ProbeWord, RenamedModelFile, UpstreamFile};
 pub use usage::{AskUsageWord, UsageFile};
 
 pub use super::written::{
-    CountText, DurationOrOffText, DurationText, Item, RetryText, SecretText, SizeText,
+    CountText, DayText, DollarsText, DurationOrOffText, DurationText, Item, RetryText, SecretText,
+    SizeText,
 };
 
 /// The configuration of a grapevine node. Any string may contain `${NAME}` or `${NAME:-default}`, which is
@@ -86,6 +89,12 @@ pub struct ConfigFile {
     pub usage: Option<UsageFile>,
     /// Client API keys. Default: none, requests are not authenticated.
     pub keys: Option<Vec<Item<KeyFile>>>,
+    /// Keys that the operator issues as signed tokens, and statements about keys. Default: none are accepted.
+    pub issued_keys: Option<IssuedKeysFile>,
+    /// Prices of models, in addition to those that are built in and in place of them.
+    pub prices: Option<Vec<Item<PriceFile>>>,
+    /// The ledger: one line for each finished request, with its tokens and its cost. Default: none is written.
+    pub ledger: Option<LedgerFile>,
     /// Web origins that may call the API from a browser.
     pub cors: Option<CorsFile>,
     /// Background tasks: storage and execution.
@@ -268,26 +277,6 @@ pub struct LimitsFile {
     /// The maximum number of waiting polls of external workers, at least 2, at most half of them with one key; they
     /// do not count as requests in flight. Default: 256.
     pub polls: Option<u64>,
-}
-
-/// A client API key.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name", "hash"]))]
-pub struct KeyFile {
-    /// The name of the key in logs and metrics, unique: letters, digits, '-', '_', '.', at most 63 bytes.
-    pub name: Option<String>,
-    /// sha256: and 64 hexadecimal digits, as printed by `grapevine key hash`.
-    pub hash: Option<SecretText>,
-    /// The models the key may use. Default: every model.
-    pub models: Option<Vec<Item<String>>>,
-    /// Makes the key an external worker's key: it may only create and run tasks of these services, such as
-    /// [my-plugin:process]. Default: none, the key is a client's.
-    pub services: Option<Vec<Item<String>>>,
-    /// Requests per minute, at least 1; 200k is 200,000. Not enforced yet. Default: no limit.
-    pub rpm: Option<CountText>,
-    /// Tokens per minute, at least 1; 200k is 200,000. Not enforced yet. Default: no limit.
-    pub tpm: Option<CountText>,
 }
 
 /// Web origins that may call the API from a browser.

@@ -20,9 +20,9 @@ pub mod env;
 pub mod file;
 pub mod flags;
 pub mod foreign;
-pub mod hash;
 mod nearest;
 pub mod path_template;
+pub mod prices;
 pub mod problem;
 pub mod secret;
 mod shape;
@@ -41,6 +41,7 @@ pub use check::is_log_filter;
 pub use checked::{Config, LogConfig, LogFormat, MeshConfig};
 pub use env::Environment;
 pub use flags::Flags;
+pub use grapevine_keys::hash;
 pub use problem::{ConfigProblem, Problems};
 pub use secret::Secret;
 

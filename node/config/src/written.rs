@@ -75,6 +75,16 @@ text!(
     { "type": ["string", "integer"], "examples": [600, "200k"] }
 );
 text!(
+    /// US dollars.
+    DollarsText,
+    { "type": ["string", "number"], "examples": [2.5, "0.15"] }
+);
+text!(
+    /// A day.
+    DayText,
+    { "type": "string", "pattern": r"^([0-9]{4}-[0-9]{2}-[0-9]{2}|.*\$\{.*)$", "examples": ["2027-01-31"] }
+);
+text!(
     /// A kind of failure.
     RetryText,
     { "type": ["string", "integer"], "examples": ["connect", "timeout", 429, "5xx"] }

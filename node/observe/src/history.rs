@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grapevine_core::ids::{NodeName, UpstreamName};
+use grapevine_core::price::NanoUsd;
 use grapevine_core::request::FallbackStep;
 use grapevine_core::residency::ClientOrigin;
 use grapevine_core::route::{Choice, Cost};
@@ -132,8 +133,11 @@ impl RequestRecord {
             "first_byte_ms": milliseconds(self.first_byte),
             "total_ms": milliseconds(self.total),
             "tokens_in": self.tokens.input,
+            "tokens_cached": self.tokens.cached,
             "tokens_out": self.tokens.output,
+            "cost_usd": self.cost.map(NanoUsd::as_dollars),
             "key": self.key.as_deref(),
+            "key_id": self.key_id.as_ref().map(|id| id.as_str()),
             "residency": self.residency.as_deref(),
             "error": self.error,
             "kind": self.kind.as_str(),

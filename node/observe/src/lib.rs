@@ -9,7 +9,10 @@ pub mod dns;
 pub mod excerpt;
 pub mod gen_ai;
 pub mod history;
+mod keys;
 mod labels;
+pub mod ledger;
+pub mod ledger_row;
 pub mod log;
 pub mod losses;
 pub mod metrics;
@@ -23,6 +26,7 @@ pub mod spans;
 pub mod tasks;
 pub mod trace;
 mod usage;
+pub mod usage_book;
 
 use std::time::Duration;
 

@@ -20,6 +20,7 @@ use grapevine_base::families::{Families, Form};
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_core::request::FallbackCause;
 use grapevine_core::view::View;
+use grapevine_keys::ring::KeyRing;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -28,6 +29,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use super::bodies::BodyMemory;
 use super::credentials::CredentialMetrics;
 use super::dns::DnsQueries;
+use super::keys::KeyMetrics;
 use super::labels::{
     AttemptLabels, BuildLabels, CauseLabels, KindLabels, ModelLabels, PathLabels, PeerLabels,
     StatusLabels, UpstreamLabels,
@@ -72,6 +74,7 @@ struct Inner {
     credentials: CredentialMetrics,
     usage: Usage,
     bodies: BodyMemory,
+    keys: KeyMetrics,
     dns: DnsQueries,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
@@ -176,6 +179,11 @@ impl Metrics {
         self.0.dns.clone()
     }
 
+    /// Shows the statements that `ring` knows.
+    pub fn show_keys(&self, ring: KeyRing) {
+        self.0.keys.show(ring);
+    }
+
     /// Shows how much of `budget` request bodies hold.
     pub fn show_bodies(&self, budget: BodyBudget) {
         self.0.bodies.show(budget);
@@ -227,6 +235,7 @@ impl Metrics {
         metrics.read_models(view);
         metrics.tasks.read(view);
         metrics.bodies.read();
+        metrics.keys.read();
     }
 }
 
@@ -256,6 +265,7 @@ impl Inner {
             credentials: CredentialMetrics::register(families),
             usage: Usage::register(families),
             bodies: BodyMemory::register(families),
+            keys: KeyMetrics::register(families),
             dns: DnsQueries::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),

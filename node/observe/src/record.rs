@@ -19,9 +19,11 @@ use grapevine_core::engine::Event;
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::outcome::Outcome;
+use grapevine_core::price::{BilledTokens, NanoUsd};
 use grapevine_core::request::{EndedAttempt, FallbackStep, RequestReport};
 use grapevine_core::residency::ClientOrigin;
 use grapevine_core::route::{Choice, Cost};
+use grapevine_keys::token::KeyId;
 use http::Method;
 use tokio::sync::mpsc;
 
@@ -74,8 +76,12 @@ pub struct RequestRecord {
     pub total: Duration,
     /// Input and output tokens, as the upstream counted them.
     pub tokens: Tokens,
+    /// What it cost; `None` where the model has no price, or the upstream reported no tokens.
+    pub cost: Option<NanoUsd>,
     /// The name of the client's key, where it had one.
     pub key: Option<Arc<str>>,
+    /// The id of that key, where it was issued; known for a refused one too, once its signature was verified.
+    pub key_id: Option<KeyId>,
     /// The residency rules that fenced it in, as keys of the configuration; `None` where none did.
     pub residency: Option<Arc<str>>,
     /// Why it failed, where it did; one word.
@@ -182,8 +188,25 @@ impl From<EndedAttempt> for AttemptRecord {
 pub struct Tokens {
     /// Of the prompt.
     pub input: Option<u64>,
+    /// Of the prompt, those read from the upstream's cache.
+    pub cached: Option<u64>,
+    /// Of the prompt, those written to it.
+    pub cache_written: Option<u64>,
     /// Of the answer.
     pub output: Option<u64>,
+}
+
+impl Tokens {
+    /// What there is to bill; `None` where nothing was reported.
+    pub fn billed(&self) -> Option<BilledTokens> {
+        self.input.or(self.output)?;
+        Some(BilledTokens {
+            input: self.input.unwrap_or_default(),
+            cached: self.cached.unwrap_or_default(),
+            cache_written: self.cache_written.unwrap_or_default(),
+            output: self.output.unwrap_or_default(),
+        })
+    }
 }
 
 /// Records that leave one thread together. Boxed: each is handed on from its thread to the collector and the history.

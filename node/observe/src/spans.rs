@@ -123,6 +123,11 @@ fn entry(record: &RequestRecord, trace: &Trace) -> Span {
         .text("grapevine.request.kind", record.kind.as_str())
         .number("grapevine.attempts", Some(record.attempts.len() as u64))
         .some("grapevine.key", record.key.as_deref())
+        .some(
+            "grapevine.key.id",
+            record.key_id.as_ref().map(|id| id.as_str()),
+        )
+        .number("grapevine.cost_nano_usd", record.cost.map(|cost| cost.0))
         .some("grapevine.residency", record.residency.as_deref())
         .some("grapevine.node", served.map(|served| served.node.as_str()))
         .some("cloud.region", served.map(|served| served.region.as_str()))

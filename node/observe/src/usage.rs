@@ -8,17 +8,20 @@
 
 use std::collections::BTreeSet;
 use std::hash::Hash;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use grapevine_base::families::Families;
 use grapevine_core::ids::ModelName;
 use grapevine_core::view::View;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
 use super::gen_ai;
+use super::labels::ModelLabels;
 use super::recent::RecentFamily;
 use super::record::{AttemptRecord, RequestRecord};
 
@@ -86,6 +89,7 @@ pub(super) struct Usage {
     first_token: Histograms<CallLabels>,
     calls: Histograms<EndLabels>,
     tokens: Histograms<TokenLabels>,
+    cost: Family<ModelLabels, Counter<f64, AtomicU64>>,
 }
 
 type Histograms<L> = RecentFamily<L, Histogram, fn() -> Histogram>;
@@ -128,12 +132,19 @@ impl Usage {
             None,
             tokens.clone(),
         );
+        let cost = Family::<ModelLabels, Counter<f64, AtomicU64>>::default();
+        families.register(
+            "cost_usd",
+            "Cost of the requests of this node's clients in US dollars, by model, as far as their models have prices",
+            cost.clone(),
+        );
         Self {
             models: Mutex::default(),
             requests: RecentFamily::new(requests),
             first_token: RecentFamily::new(first_token),
             calls: RecentFamily::new(calls),
             tokens: RecentFamily::new(tokens),
+            cost,
         }
     }
 
@@ -161,6 +172,12 @@ impl Usage {
         // Who pays for tokens, pays for those of the model that counted them.
         let served = record.served_model();
         let call = served.map_or(call, |model| self.call(path, model, view));
+        if let Some(cost) = record.cost {
+            let labels = ModelLabels {
+                gen_ai_request_model: call.model.to_owned(),
+            };
+            self.cost.get_or_create(&labels).inc_by(cost.as_dollars());
+        }
         let tokens = [
             ("input", record.tokens.input),
             ("output", record.tokens.output),

@@ -15,6 +15,7 @@ use grapevine_observe::metrics::Metrics;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::insides::Insides;
 use super::peers::Peers;
 use super::traced::Traced;
 use super::{NodeStartError, reload};
@@ -25,7 +26,7 @@ pub(super) struct Mesh {
     pub(super) gossip: Gossip,
     /// Calls the inside of peers.
     pub(super) inside: Arc<dyn CallInside>,
-    /// Where peers' calls to the inside of this node arrive.
+    /// Where peers' calls about background work arrive.
     pub(super) inside_slot: InsideSlot,
 }
 
@@ -35,7 +36,7 @@ pub(super) async fn start(
     generation: Generation,
     (driver, bodies): (&DriverHandle, &BodyBudget),
     (metrics, vital): (&Metrics, &Vital),
-    local: Traced<UpstreamClient>,
+    (local, insides): (Traced<UpstreamClient>, Insides),
     publications: mpsc::Receiver<Publication>,
 ) -> Result<(Option<Mesh>, Peers, Vec<AbortHandle>), NodeStartError> {
     let Some(wanted) = &config.mesh else {
@@ -43,7 +44,7 @@ pub(super) async fn start(
     };
     let credentials = reload::credentials(wanted)?;
     let mesh_name = credentials.mesh().clone();
-    let inside_slot = InsideSlot::default();
+    let inside_slot = insides.tasks.clone();
     let parts = grapevine_mesh::start(
         grapevine_mesh::MeshOptions {
             node: config.node.name.clone(),
@@ -59,7 +60,7 @@ pub(super) async fn start(
         },
         driver.clone(),
         local,
-        Arc::new(inside_slot.clone()),
+        Arc::new(insides),
     );
     let parts = parts.await?;
     let gossip_config = GossipConfig {

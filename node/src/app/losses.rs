@@ -13,13 +13,16 @@ use grapevine_observe::losses::Losses;
 use grapevine_observe::otlp::Tracer;
 use grapevine_observe::record::Recorder;
 
+use super::keys::KeyKeeper;
+use super::usage::UsageDesk;
+
 /// What was dropped so far, read at each scrape.
 pub(super) fn losses(
     recorder: Recorder,
     bodies: BodyBudget,
     gossip: Option<(Arc<Counters>, Arc<Quarantined>)>,
     workers: Option<&Workers>,
-    tracer: Option<Tracer>,
+    (tracer, keys, usage): (Option<Tracer>, KeyKeeper, UsageDesk),
     targets: UpstreamTargets,
 ) -> Arc<dyn Fn() -> Losses + Send + Sync> {
     let unintroduced = workers.map_or_else(Arc::default, Workers::without_proxy_header);
@@ -30,6 +33,15 @@ pub(super) fn losses(
             ("body_memory_full", body_memory_full),
             ("body_share_full", body_share_full),
             ("unintroduced", unintroduced.load(Ordering::Relaxed)),
+            ("ledger_rows", usage.lost()),
+            (
+                "key_statements_refused",
+                keys.counts().refused.load(Ordering::Relaxed),
+            ),
+            (
+                "key_statements_unsaved",
+                keys.counts().unsaved.load(Ordering::Relaxed),
+            ),
         ];
         if let Some(tracer) = &tracer {
             losses.push(("spans", tracer.dropped()));

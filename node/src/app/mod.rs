@@ -10,6 +10,8 @@
 pub(crate) mod capacity;
 mod error;
 mod geography;
+mod insides;
+mod keys;
 mod links;
 mod losses;
 mod names;
@@ -20,6 +22,7 @@ mod start;
 mod tasks;
 mod traced;
 mod translate;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +73,8 @@ pub struct App {
     mesh: Option<Mesh>,
     drain: watch::Sender<bool>,
     background: Option<tasks::Tasks>,
+    keys: keys::KeyKeeper,
+    usage: usage::UsageDesk,
     /// `None` where nothing is traced.
     tracer: Option<Tracer>,
     vital: Vital,
@@ -187,6 +192,7 @@ impl App {
             drop(mesh.gossip);
             mesh.handle.close().await;
         }
+        self.usage.flush().await;
         if let Some(tracer) = self.tracer {
             tracer.flush(LAST_SPANS_LIMIT).await;
         }

@@ -85,8 +85,9 @@ impl App {
         self.probe_targets
             .store(Arc::new(translate::probes(&config)));
         self.bodies.set_limit(config.limits.body_memory.get());
-        self.ingress
-            .store(Arc::new(translate::ingress_settings(&config)));
+        self.keys.take_config(&config);
+        let ingress = translate::ingress_settings(&config, self.keys.ring());
+        self.ingress.store(Arc::new(ingress));
         self.names.take(&config);
         if let Some(background) = &self.background {
             background.take(&config);

@@ -1,6 +1,8 @@
 //! Starts a node's parts in their order: engine, upstreams, mesh, public address, admin; then the node
 //! publishes that it is ready.
 
+mod serving;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,7 +10,7 @@ use axum::Router;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::clock::{self, Clock};
 use grapevine_base::driver::{Driver, DriverHandle, Outlets, Publication};
-use grapevine_base::exchange::CallApi;
+use grapevine_base::exchange::InsideSlot;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::{Config, Sources};
@@ -18,11 +20,10 @@ use grapevine_core::descriptors::Shares;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
-use grapevine_http::ingress::{
-    self, Background, Context, Explainer, OwnCalls, TlsHandle, UsageRefusals, Workers,
-};
+use grapevine_http::ingress::{self, Background, Explainer};
 use grapevine_http::prober;
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
+use grapevine_keys::rights::ClientKey;
 use grapevine_observe::history::History;
 use grapevine_observe::losses::Losses;
 use grapevine_observe::metrics::Metrics;
@@ -42,12 +43,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::geography::Geography;
+use super::insides::Insides;
+use super::keys::{KeyKeeper, Spreading};
 use super::links::{self, Mesh};
 use super::losses::losses;
 use super::names::Names;
 use super::peers::Peers;
 use super::tasks::{self, Tasks};
 use super::traced::Traced;
+use super::usage::UsageDesk;
 use super::{App, NodeStartError, capacity, reload, translate};
 
 impl App {
@@ -71,11 +75,11 @@ impl App {
         let (mut ground, publications) = Ground::lay(&config)?;
         let driver = ground.driver.clone();
         let (mesh, peers) = ground.join(&config, publications).await?;
-
         let admin_listener = Admin::bind(config.admin.listen).await?;
         let (recorder, batches) = Recorder::new(driver.clone());
         let (history, pulse) = ground.collect(batches);
-        let ingress = Arc::new(ArcSwap::from_pointee(translate::ingress_settings(&config)));
+        let settings = translate::ingress_settings(&config, ground.keys.ring());
+        let ingress = Arc::new(ArcSwap::from_pointee(settings));
         let public_tls = config.tls.as_ref().map(reload::public_tls).transpose()?;
         let public_tls = public_tls.map(|tls| Arc::new(ArcSwap::new(tls)));
         let calls = ground.own_calls(&ingress, &recorder, peers.clone());
@@ -88,14 +92,18 @@ impl App {
         let workers = ground.open(&config, public_tls.clone(), context)?;
 
         let names = ground.answer_names(&config).await?;
-
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| mesh.gossip.refused());
-        let (bodies, tracer) = (ground.bodies.clone(), ground.tracer.clone());
+        let bodies = ground.bodies.clone();
+        let kept = (
+            ground.tracer.clone(),
+            ground.keys.clone(),
+            ground.usage.clone(),
+        );
         let targets = ground.targets.clone();
         let admin = Admin {
-            losses: losses(recorder, bodies, gossip, workers.as_ref(), tracer, targets),
+            losses: losses(recorder, bodies, gossip, workers.as_ref(), kept, targets),
             tasks: operator,
             pulse,
             ..ground.admin(&config, &ingress, history, &shown_config, &drain)
@@ -121,6 +129,8 @@ impl App {
             mesh,
             drain,
             background,
+            keys: ground.keys,
+            usage: ground.usage,
             tracer: ground.tracer,
             vital: ground.vital,
             tasks: ground.tasks,
@@ -143,6 +153,10 @@ struct Ground {
     passed: HeaderValue,
     tls: ClientConfig,
     shares: Shares,
+    keys: KeyKeeper,
+    usage: UsageDesk,
+    /// Until it runs.
+    spreading: Option<Spreading>,
     /// `None` where nothing is traced.
     tracer: Option<Tracer>,
     vital: Vital,
@@ -162,12 +176,24 @@ impl Ground {
         config: &Config,
         publications: mpsc::Receiver<Publication>,
     ) -> Result<(Option<Mesh>, Peers), NodeStartError> {
+        let insides = Insides {
+            keys: self.keys.clone(),
+            usage: self.usage.clone(),
+            tasks: InsideSlot::default(),
+        };
         let (generation, local) = (self.generation, self.client());
         let local = Traced::new(local, self.tracer.clone());
         let (common, watched) = ((&self.driver, &self.bodies), (&self.metrics, &self.vital));
-        let started = links::start(config, generation, common, watched, local, publications);
+        let own = (local, insides);
+        let started = links::start(config, generation, common, watched, own, publications);
         let (mesh, peers, tasks) = started.await?;
         self.tasks.extend(tasks);
+        let inside = mesh.as_ref().map(|mesh| Arc::clone(&mesh.inside));
+        self.usage.reach(inside.clone());
+        if let Some(spreading) = self.spreading.take() {
+            let driver = self.driver.clone();
+            self.keep("statements about keys", spreading.run(driver, inside));
+        }
         Ok((mesh, peers))
     }
 
@@ -175,11 +201,12 @@ impl Ground {
     fn collect(&mut self, batches: mpsc::Receiver<Batch>) -> (History, Pulse) {
         let (history, pulse) = (History::default(), Pulse::default());
         let (metrics, driver) = (self.metrics.clone(), self.driver.clone());
-        let (counted, tracer) = (pulse.clone(), self.tracer.clone());
+        let (counted, tracer, usage) = (pulse.clone(), self.tracer.clone(), self.usage.clone());
         let observe = move |record: &_| {
             requests::log(record);
             metrics.request(record, &driver.view());
             counted.count(driver.now(), record);
+            usage.record(record);
             if let Some(tracer) = &tracer {
                 tracer.request(record);
             }
@@ -198,17 +225,6 @@ impl Ground {
             self.keep("DNS", answering);
         }
         Ok(names)
-    }
-
-    /// Makes requests of the node's own, on this runtime.
-    fn own_calls(
-        &self,
-        ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
-        recorder: &Recorder,
-        peers: Peers,
-    ) -> Arc<dyn CallApi> {
-        let own = self.context(ingress, recorder, peers, Background::default())();
-        Arc::new(OwnCalls::new(own))
     }
 
     fn lay(config: &Config) -> Result<(Self, mpsc::Receiver<Publication>), NodeStartError> {
@@ -236,6 +252,9 @@ impl Ground {
             UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             probes,
         );
+        let (keys, spreading) = KeyKeeper::load(config)?;
+        metrics.show_keys(keys.ring().clone());
+        let usage = UsageDesk::start(config, &driver)?;
         let readiness = Readiness::default();
         readiness.set_alone(config.mesh.is_none());
         readiness.set_open_to_all(translate::is_open_to_all(config));
@@ -251,6 +270,9 @@ impl Ground {
             passed,
             tls,
             shares: capacity::shares(config),
+            keys,
+            usage,
+            spreading: Some(spreading),
             tracer: None,
             vital: Vital::default(),
             tasks: Vec::new(),
@@ -301,59 +323,10 @@ impl Ground {
             patience: translate::patience(config),
             connections_max: self.shares.admin,
             mode: config.worker_mode.clone(),
+            keys: Arc::new(self.keys.clone()),
+            filed_keys: filed_keys(ingress),
+            usage: Arc::new(self.usage.clone()),
             tasks: Router::new(),
-        }
-    }
-
-    /// Opens the public address, unless the node serves no requests.
-    fn open(
-        &self,
-        config: &Config,
-        public_tls: Option<TlsHandle>,
-        context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
-    ) -> Result<Option<Workers>, NodeStartError> {
-        if !config.worker_mode.serves_requests() {
-            return Ok(None);
-        }
-        let address = config.listen;
-        let (connections_max, metrics) = (self.shares.public, self.metrics.connections());
-        let settings = translate::listen(config, public_tls, connections_max, metrics);
-        Workers::start(settings, &self.vital, move |_worker| context())
-            .map(Some)
-            .map_err(|source| NodeStartError::Listen { address, source })
-    }
-
-    /// A client of the own upstreams, for the runtime it is first used on.
-    fn client(&self) -> UpstreamClient {
-        UpstreamClient::new(self.targets.clone(), self.passed.clone(), self.tls.clone())
-    }
-
-    /// Builds the context of a request thread.
-    fn context(
-        &self,
-        ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
-        recorder: &Recorder,
-        peers: Peers,
-        background: Background,
-    ) -> impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static + use<> {
-        let (ingress, driver, recorder) =
-            (Arc::clone(ingress), self.driver.clone(), recorder.clone());
-        let (targets, passed) = (self.targets.clone(), self.passed.clone());
-        let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
-        let bodies = self.bodies.clone();
-        let usage_refusals = UsageRefusals::default();
-        let locate = self.geography.locate();
-        move || Context {
-            settings: Arc::clone(&ingress),
-            driver: driver.clone(),
-            recorder: recorder.clone(),
-            bodies: bodies.clone(),
-            usage_refusals: usage_refusals.clone(),
-            local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
-            peers: peers.clone(),
-            readiness: readiness.clone(),
-            locate: locate.clone(),
-            background: background.clone(),
         }
     }
 }
@@ -391,6 +364,14 @@ async fn configure_engine(config: &Config, driver: &DriverHandle) {
 fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Value + Send + Sync> {
     let config = Arc::clone(config);
     Arc::new(move || Value::clone(&config.load()))
+}
+
+/// The keys of the file that is in use.
+fn filed_keys(
+    ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
+) -> Arc<dyn Fn() -> Vec<Arc<ClientKey>> + Send + Sync> {
+    let ingress = Arc::clone(ingress);
+    Arc::new(move || ingress.load().keys.filed())
 }
 
 async fn serve_admin(admin: Admin, listener: TcpListener) {

@@ -54,7 +54,7 @@ impl Tasks {
         let settings = RunnerSettings {
             retention: config.tasks.retention,
         };
-        let is_open = Arc::new(AtomicBool::new(config.keys.is_empty()));
+        let is_open = Arc::new(AtomicBool::new(config.needs_no_key()));
         if let Some(mesh) = mesh {
             let cancels = hub.cancels().clone();
             let owner = (hub.keeping() == Keeping::Own)
@@ -79,8 +79,7 @@ impl Tasks {
 
     /// Applies a reload.
     pub(super) fn take(&self, config: &Config) {
-        self.is_open
-            .store(config.keys.is_empty(), Ordering::Relaxed);
+        self.is_open.store(config.needs_no_key(), Ordering::Relaxed);
     }
 
     /// Ends running tasks, within `limit`.
@@ -144,7 +143,7 @@ pub(super) fn named(
     let (services, ingress) = (config.tasks.services.clone(), Arc::clone(ingress));
     Arc::new(move || {
         let mut named = services.clone();
-        named.extend(ingress.load().keys.services().cloned());
+        named.extend(ingress.load().keys.services());
         named
     })
 }

@@ -1,6 +1,6 @@
 //! From the configuration to the options of each shell and of core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use grapevine_base::bodies::BodyBudget;
@@ -11,13 +11,15 @@ use grapevine_core::connection::Patience;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Public, ServicesFact};
 use grapevine_core::geo_point::GeoPoint;
-use grapevine_core::ids::{Generation, ModelName, UpstreamName};
+use grapevine_core::ids::{Generation, UpstreamName};
 use grapevine_core::request::FailoverPolicy;
 use grapevine_core::work;
 use grapevine_http::dns;
-use grapevine_http::ingress::{self, ClientKey, Cors, Keys, ListenSettings, ModelNotes, TlsHandle};
+use grapevine_http::ingress::{self, Cors, Keys, ListenSettings, ModelNotes, TlsHandle};
 use grapevine_http::prober;
 use grapevine_http::upstream;
+use grapevine_keys::rights::{ClientKey, KeyRights, KeyScope, StaticKey};
+use grapevine_keys::ring::KeyRing;
 use grapevine_observe::metrics::Metrics;
 use grapevine_observe::otlp::{Collector, SpanSender, Tracer};
 use grapevine_observe::trace::Sampler;
@@ -96,7 +98,7 @@ pub(super) fn services(config: &Config) -> ServicesFact {
 
 /// Whether everyone may use the public address.
 pub(super) fn is_open_to_all(config: &Config) -> bool {
-    config.worker_mode.serves_requests() && config.keys.is_empty()
+    config.worker_mode.serves_requests() && config.needs_no_key()
 }
 
 pub(super) fn specs(config: &Config) -> Vec<UpstreamSpec> {
@@ -252,19 +254,36 @@ pub(super) fn serving_rules(config: &Config) -> grapevine_mesh::ServingRules {
     }
 }
 
-pub(super) fn ingress_settings(config: &Config) -> ingress::IngressSettings {
-    let keys = config.keys.iter().map(|key| ClientKey {
-        name: key.name.as_str().into(),
-        hash: key.hash,
-        models: key
-            .models
-            .as_ref()
-            .map(|models| Arc::new(models.iter().cloned().collect())),
-        services: key
-            .services
-            .as_ref()
-            .map(|services| Arc::new(services.iter().cloned().collect())),
+/// The keys of the file.
+pub(super) fn filed_keys(config: &Config) -> Vec<StaticKey> {
+    fn set<T: Ord + Clone>(list: Option<&Vec<T>>) -> Option<Arc<BTreeSet<T>>> {
+        Some(Arc::new(list?.iter().cloned().collect()))
+    }
+    let filed = config.keys.iter().map(|key| {
+        let scopes = match key.services {
+            Some(_) => BTreeSet::from([KeyScope::Services]),
+            None => KeyRights::default().scopes,
+        };
+        let known = ClientKey {
+            expires_at: key.expires_at,
+            rights: KeyRights {
+                scopes,
+                models: set(key.models.as_ref()),
+                regions: set(key.regions.as_ref()),
+                services: set(key.services.as_ref()),
+                limits: key.limits,
+            },
+            ..ClientKey::named(&key.name)
+        };
+        StaticKey {
+            hash: key.hash,
+            key: Arc::new(known),
+        }
     });
+    filed.collect()
+}
+
+pub(super) fn ingress_settings(config: &Config, ring: &KeyRing) -> ingress::IngressSettings {
     ingress::IngressSettings {
         node: config.node.name.clone(),
         region: config.node.region.clone(),
@@ -286,7 +305,7 @@ pub(super) fn ingress_settings(config: &Config) -> ingress::IngressSettings {
         model_notes: Arc::new(model_notes(config)),
         deadline: config.routing.deadline,
         asks_usage: config.usage.ask,
-        keys: Keys::new(keys),
+        keys: Keys::new(filed_keys(config)).beside(ring.clone()),
         cors: match &config.cors {
             CorsOrigins::Off => Cors::Off,
             CorsOrigins::Any => Cors::Any,
@@ -298,25 +317,24 @@ pub(super) fn ingress_settings(config: &Config) -> ingress::IngressSettings {
     }
 }
 
-/// What is written about models. Where several upstreams have one, the shortest context holds for all of them, and the first
-/// price.
-fn model_notes(config: &Config) -> BTreeMap<ModelName, ModelNotes> {
-    let mut notes = BTreeMap::<ModelName, ModelNotes>::new();
+/// What is written about models. Where several upstreams have one, the shortest context holds for all of them.
+fn model_notes(config: &Config) -> ModelNotes {
+    let mut context_lengths = BTreeMap::new();
     let models = config.upstreams.iter().map(|upstream| &upstream.models);
     let listed = models.filter_map(|models| match models {
         UpstreamModels::Discovered => None,
         UpstreamModels::Listed(models) => Some(models),
     });
     for model in listed.flatten() {
-        if model.context_length.is_none() && model.price.is_none() {
-            continue;
+        if let Some(length) = model.context_length {
+            let known = context_lengths.entry(model.name.clone()).or_insert(length);
+            *known = length.min(*known);
         }
-        let note = notes.entry(model.name.clone()).or_default();
-        let lengths = [note.context_length, model.context_length];
-        note.context_length = lengths.into_iter().flatten().min();
-        note.price = note.price.or(model.price);
     }
-    notes
+    ModelNotes {
+        context_lengths,
+        prices: config.prices.clone(),
+    }
 }
 
 /// How long to wait for connections.

@@ -5,10 +5,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use grapevine_base::listener::descriptors;
-use grapevine_config::checked::Provider;
+use grapevine_config::checked::{IssuedKeysConfig, Provider};
 use grapevine_config::{Config, ConfigProblem, Environment, Loaded, Problems};
 use grapevine_core::mode::{Mode, ServedServices};
 use grapevine_geo::{Database, GeoError};
+use grapevine_keys::issuer::IssuerPublicKey;
+use grapevine_keys::statement::StatementSubject;
+use grapevine_keys::statement_file;
 use serde_json::json;
 
 use super::node::NodeArgs;
@@ -181,7 +184,38 @@ fn write_summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
             upstream.name, upstream.base_url
         )?;
     }
-    writeln!(out, "keys      {}", config.keys.len())
+    writeln!(out, "keys      {}", config.keys.len())?;
+    if let Some(issued) = &config.issued_keys {
+        issued_keys(config, issued, out)?;
+    }
+    match &config.ledger {
+        Some(ledger) => writeln!(out, "ledger    {}", ledger.file.display()),
+        None => Ok(()),
+    }
+}
+
+/// Who issues keys, and which keys of the file a statement overrides.
+fn issued_keys(config: &Config, issued: &IssuedKeysConfig, out: &mut impl Write) -> io::Result<()> {
+    let issuers = &issued.issuers;
+    let keys = issuers.public_keys.iter();
+    let ids: Vec<String> = keys.map(IssuerPublicKey::id).collect();
+    let mesh = &issuers.mesh;
+    writeln!(out, "issuers   {} for {mesh}", ids.join(", "))?;
+    let kept = match statement_file::load(&issued.file, &issuers.public_keys) {
+        Ok(kept) => kept.statements,
+        Err(error) => return writeln!(out, "          {}: {error}", issued.file.display()),
+    };
+    for key in &config.keys {
+        let subject = StatementSubject::Static(key.name.as_str().into());
+        if kept.iter().any(|kept| kept.said.subject() == subject) {
+            writeln!(
+                out,
+                "          a statement about {} holds, not this file",
+                key.name
+            )?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 
 use grapevine_config::Environment;
 use grapevine_console::cli::{
-    ca, explain, fail, import, key, log, requests, schema, status, tasks, top,
+    ca, explain, fail, import, key, log, requests, schema, status, tasks, top, usage,
 };
 use grapevine_lab::demo;
 use grapevine_tasks::hub::ServiceRegistry;
@@ -52,6 +52,8 @@ pub enum Command {
     Top(top::TopArgs),
     /// List the last requests of a node, and follow new ones
     Requests(requests::RequestsArgs),
+    /// Sum tokens and cost by key, model, upstream, region or day
+    Usage(usage::UsageArgs),
     /// List, show, cancel and requeue background tasks
     Tasks(tasks::TasksArgs),
     /// Show where a node would send a client's request, and why nowhere else
@@ -64,7 +66,7 @@ pub enum Command {
     Ca(ca::CaArgs),
     /// Run an OpenAI-compatible upstream with configurable faults
     Mock(grapevine_lab::mock::MockArgs),
-    /// Make and hash clients' keys
+    /// Make, issue, revoke and list clients' keys
     Key(key::KeyArgs),
     /// Print the completions for a shell
     Completions(completions::CompletionsArgs),
@@ -90,11 +92,12 @@ pub fn run_with(cli: Cli, environment: Environment, services: ServiceRegistry) -
         Command::Status(args) => status::run(&args, &environment, &mut out),
         Command::Log(args) => log::run(&args, &environment, &mut out),
         Command::Requests(args) => requests::run(&args, &environment, &mut out),
+        Command::Usage(args) => usage::run(&args, &environment, &mut out),
         Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
         Command::Explain(args) => explain::run(&args, &environment, &mut out),
         Command::Import(args) => import::run(&args, &mut out),
         Command::Schema => schema::run(&mut out),
-        Command::Key(args) => key::run(&args, &mut io::stdin().lock(), &mut out),
+        Command::Key(args) => key::run(&args, &environment, &mut io::stdin().lock(), &mut out),
         Command::Completions(args) => completions::run(&args, &mut out),
         Command::Man(args) => man::run(&args, &mut out),
     };

@@ -42,27 +42,31 @@ const APART: [(&str, &[&str]); 2] = [
 ];
 
 /// What each crate may depend on inside the workspace, without `grapevine-`.
-const CRATE_EDGES: [(&str, &[&str]); 15] = [
+const CRATE_EDGES: [(&str, &[&str]); 16] = [
     ("node/core", &[]),
     ("proto", &["core"]),
     ("node/base", &["core"]),
-    ("node/config", &["core", "proto"]),
+    ("node/keys", &["core"]),
+    ("node/config", &["core", "keys", "proto"]),
     ("node/dialect", &["core"]),
-    ("node/observe", &["base", "config", "core"]),
+    ("node/observe", &["base", "config", "core", "keys"]),
     ("node/geo", &["config", "core"]),
     (
         "node/http",
-        &["base", "config", "core", "dialect", "observe"],
+        &["base", "config", "core", "dialect", "keys", "observe"],
     ),
     ("node/mesh", &["base", "core", "observe", "proto"]),
     ("node/tasks", &["base", "config", "core"]),
-    ("node/console", &["base", "config", "core", "observe"]),
+    (
+        "node/console",
+        &["base", "config", "core", "keys", "observe"],
+    ),
     ("node/lab", &["base", "config"]),
     (
         "node",
         &[
-            "base", "config", "console", "core", "geo", "http", "lab", "mesh", "observe", "proto",
-            "tasks",
+            "base", "config", "console", "core", "geo", "http", "keys", "lab", "mesh", "observe",
+            "proto", "tasks",
         ],
     ),
     ("sim", &["core", "proto", "sim-entropy"]),

@@ -4,6 +4,7 @@ mod bad_peer;
 mod draining;
 mod geography;
 mod harness;
+mod issued_keys;
 mod layouts;
 mod regions;
 mod routing;

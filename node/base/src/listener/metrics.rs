@@ -10,7 +10,17 @@ use crate::families::Families;
 
 /// The error codes of a request without a key, and of one with an unknown key.
 const MISSING_KEY: &str = "missing_api_key";
-const UNKNOWN_KEY: &str = "invalid_api_key";
+const WRONG_KEY: [&str; 9] = [
+    "invalid_api_key",
+    "key_malformed",
+    "key_signature_wrong",
+    "key_issuer_unknown",
+    "key_for_another_mesh",
+    "key_not_yet_valid",
+    "key_expired",
+    "key_revoked",
+    "key_not_understood",
+];
 
 /// Where connections are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +116,9 @@ impl ConnectionMetrics {
     pub fn request_ended(&self, error: Option<&str>) {
         match error {
             Some(MISSING_KEY) => self.unauthorized(Listener::Public, Unauthorized::Missing),
-            Some(UNKNOWN_KEY) => self.unauthorized(Listener::Public, Unauthorized::Wrong),
+            Some(code) if WRONG_KEY.contains(&code) => {
+                self.unauthorized(Listener::Public, Unauthorized::Wrong)
+            }
             Some(_) | None => {}
         }
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use grapevine_core::date::CalendarDay;
 use grapevine_core::ids::NodeName;
+use grapevine_keys::rights::{KeyBudget, KeyLimits};
 use http::HeaderValue;
 
 use super::super::address::BaseUrl;
@@ -92,16 +94,36 @@ impl Checker<'_> {
                 .filter_map(|(key, text)| self.parse(&key, Some(text), form))
                 .collect()
         });
+        let regions_key = at("regions");
+        let form = "name regions by their codes, such as eur";
+        let regions = file.regions.as_ref().map(|_| {
+            items(&regions_key, &file.regions)
+                .filter_map(|(key, text)| self.parse(&key, Some(text), form))
+                .collect()
+        });
         let rpm = self.rate(&at("rpm"), file.rpm.as_ref());
         let tpm = self.rate(&at("tpm"), file.tpm.as_ref());
+        let budget = self.budget(&at("budget"), file.budget.as_deref());
+        let form = "write the day as 2027-01-31";
+        let expires = file.expires.as_ref().map(|day| day.0.as_str());
+        let expires: Option<CalendarDay> = self.parse(&at("expires"), expires, form);
         Some(KeyConfig {
             name: name?.as_str().to_owned(),
             hash: hash?,
             models,
+            regions,
             services,
-            rpm,
-            tpm,
+            limits: KeyLimits { rpm, tpm, budget },
+            expires_at: expires.map(CalendarDay::begins),
         })
+    }
+
+    fn budget(&mut self, key: &str, text: Option<&str>) -> Option<KeyBudget> {
+        let form = "write an amount and a period: 50usd/month, 2.50usd/day";
+        let budget = self.parse::<KeyBudget>(key, text, form)?;
+        let remedy = "do not rely on it: this version lets every request through";
+        self.warning(key, "is not enforced yet", remedy);
+        Some(budget)
     }
 
     fn rate(&mut self, key: &str, text: Option<&CountText>) -> Option<u64> {

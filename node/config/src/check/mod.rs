@@ -13,6 +13,7 @@ mod forward;
 mod geo;
 mod gossip;
 mod health;
+mod keys;
 mod lossy;
 mod mesh;
 mod model;
@@ -115,8 +116,12 @@ impl Checker<'_> {
         let forwarding = self.forwarding(&file.forward);
         let routing = self.routing(file.routing.as_ref(), &upstreams);
         let limits = self.limits(file.limits.as_ref());
-        let keys = self.keys(&file.keys, public);
+        let issued = file.issued_keys.as_ref();
+        let issued_keys = self.issued_keys(issued, node.as_ref(), mesh.as_ref());
+        let keys = self.keys(&file.keys, public.filter(|_| issued.is_none()));
         self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
+        let prices = self.prices(&file.prices);
+        let ledger = self.ledger(file.ledger.as_ref());
         let own = node.as_ref().map(|node| &node.region);
         let (geo, residency) = self.geography(file, routing.strategy, own, &keys);
         let taken = [("listen", listen), ("admin.listen", admin.listen)];
@@ -143,6 +148,9 @@ impl Checker<'_> {
             limits,
             usage: usage(file.usage.as_ref()),
             keys,
+            issued_keys,
+            prices,
+            ledger,
             cors,
             tasks,
             drain,

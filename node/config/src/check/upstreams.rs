@@ -182,7 +182,6 @@ impl Checker<'_> {
                     name,
                     upstream_name: None,
                     context_length: None,
-                    price: None,
                 })
             }
             ModelFile::Renamed(file) => {
@@ -203,12 +202,10 @@ impl Checker<'_> {
                     );
                 }
                 let context_length = self.tokens(&format!("{key}.context_length"), file);
-                let price = self.price(&format!("{key}.price"), file.price.as_ref());
                 Some(ModelConfig {
                     name: name?,
                     upstream_name,
                     context_length,
-                    price,
                 })
             }
         }

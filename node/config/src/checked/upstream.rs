@@ -88,19 +88,6 @@ pub struct ModelConfig {
     pub upstream_name: Option<ModelName>,
     /// The tokens that a request and its answer may have together; `None` where nothing is written.
     pub context_length: Option<u64>,
-    /// What it costs; `None` where nothing is written.
-    pub price: Option<ModelPrice>,
-}
-
-/// What a model costs, per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ModelPrice {
-    /// Of the request's tokens.
-    pub input: f64,
-    /// Of those that the provider had in its cache.
-    pub cached_input: f64,
-    /// Of the answer's tokens.
-    pub output: f64,
 }
 
 /// How long a call to an upstream may take.

@@ -85,21 +85,6 @@ pub struct RenamedModelFile {
     /// The tokens that a request and its answer may have together, such as 128k; clients see it in /v1/models.
     /// Default: none is shown.
     pub context_length: Option<CountText>,
-    /// What it costs; clients see it in /v1/models. Default: none is shown.
-    pub price: Option<PriceFile>,
-}
-
-/// What a model costs, per million tokens, in the currency of the operator's choice.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["input", "output"]))]
-pub struct PriceFile {
-    /// Of the request's tokens, 0 to 1000000.
-    pub input: Option<f64>,
-    /// Of those that the provider had in its cache, 0 to 1000000. Default: that of input.
-    pub cached_input: Option<f64>,
-    /// Of the answer's tokens, 0 to 1000000.
-    pub output: Option<f64>,
 }
 
 /// Health checking and ejection of an upstream.

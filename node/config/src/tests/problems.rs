@@ -18,9 +18,9 @@ fn unknown_key_suggests_the_nearest() {
         [
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
-            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, dns, drain, forward, geo, keys, \
-             limits, listen, log, mesh, node, proxy_protocol, residency, routing, tasks, tls, tracing, trusted_proxies, upstreams, \
-             usage, worker_mode, workers",
+            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, dns, drain, forward, geo, issued_keys, keys, \
+             ledger, limits, listen, log, mesh, node, prices, proxy_protocol, residency, routing, tasks, tls, tracing, \
+             trusted_proxies, upstreams, usage, worker_mode, workers",
         ]
     );
 }
@@ -480,6 +480,36 @@ fn keys_are_hashes_and_unique() {
             "4:10: keys[2].name: b is the name of keys[1] too; give each key a name of its own",
             "4:19: keys[2].hash: is the hash of keys[1] too; give each client a key of its own",
         ]
+    );
+}
+
+#[test]
+fn issued_keys_prices_and_the_ledger_are_checked() {
+    assert_eq!(
+        problems(
+            "issued_keys: {public_keys: [rsa:x], stale_after: 1s}\n\
+             prices:\n- {model: a, input: -1, output: 2}\n- {model: b, input: 1, output: 2}\n\
+             - {model: b, input: 1, output: 2.5}\nledger: {file: l, size: 1kB, retention: 1h}\n"
+        ),
+        [
+            "1:14: issued_keys.mesh: is missing, and the node has no mesh whose name could stand for it; \
+             name the mesh that `grapevine key issue --mesh` names",
+            "1:29: issued_keys.public_keys[0]: rsa:x must be ed25519: and 43 characters of base64url; \
+             write what `grapevine key init` prints, such as ed25519:Gb9EC...",
+            "1:50: issued_keys.stale_after: 1s must be from 1m to 720h; write a duration in that range",
+            "3:21: prices[0].input: -1 is not an amount in US dollars; write decimal dollars, such as 2.50",
+            "5:11: prices[2].model: b has a price in prices[1] too; remove one of them",
+            "6:25: ledger.size: 1kB must be from 1MiB to 16GiB; write a size in that range",
+            "6:41: ledger.retention: 1h must be from 24h to 8760h; write a duration in that range",
+        ]
+    );
+    let hash = hash::KeyHash::of("k").to_string();
+    assert_eq!(
+        problems(&format!(
+            "keys: [{{name: a, hash: '{hash}', budget: 5eur/day, expires: 2027-02-30, regions: ['no region']}}]\n"
+        ))
+        .len(),
+        3
     );
 }
 

@@ -665,36 +665,24 @@ fn engines_are_asked_how_they_are_and_others_cannot_be() {
 }
 
 #[test]
-fn models_may_say_how_much_they_read_and_cost() {
+fn models_may_say_how_much_they_read() {
     let model = |about: &str| {
         format!(
             "listen: 127.0.0.1:1\nupstreams: [{{name: a, base_url: http://h/v1, models: [{about}]}}]\n"
         )
     };
-    let config = good(&model(
-        "{name: m, context_length: 128k, price: {input: 2.5, output: 10}}, n",
-    ));
+    let config = good(&model("{name: m, context_length: 128k}, n"));
     assert_eq!(
         config.dump()["upstreams"][0]["models"],
         serde_json::json!([
-            {"name": "m", "context_length": 128_000, "price": {"input": 2.5, "cached_input": 2.5, "output": 10.0}},
+            {"name": "m", "context_length": 128_000},
             "n"
         ])
     );
-    for (about, problem) in [
-        (
-            "{name: m, context_length: 0}",
-            "context_length: 0 must be from 1 to 1000000000; write the model's context in tokens, such as 128k",
-        ),
-        (
-            "{name: m, price: {input: -1, output: 1}}",
-            "price.input: -1 must be from 0 to 1000000; write the price of a million tokens",
-        ),
-        (
-            "{name: m, price: {input: 1}}",
-            "price.output: is missing; write output: and its value",
-        ),
-    ] {
+    for (about, problem) in [(
+        "{name: m, context_length: 0}",
+        "context_length: 0 must be from 1 to 1000000000; write the model's context in tokens, such as 128k",
+    )] {
         let found = problems(&model(about));
         assert_eq!(found.len(), 1, "{about}: {found:?}");
         assert!(found[0].ends_with(problem), "{about}: {}", found[0]);

@@ -30,7 +30,7 @@ fn example_is_good_and_fits_the_schema() {
         .iter()
         .map(|warning| warning.key.as_str())
         .collect();
-    assert_eq!(warned, ["keys[0].rpm", "keys[0].tpm"]);
+    assert_eq!(warned, ["keys[0].rpm", "keys[0].tpm", "keys[0].budget"]);
 }
 
 #[test]

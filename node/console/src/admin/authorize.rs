@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Json, Response};
+use grapevine_base::clock;
 use grapevine_base::listener::burst::Burst;
 use grapevine_base::listener::metrics::{Listener, Unauthorized};
 use grapevine_config::Secret;
 use grapevine_core::guesses::{GuessVerdict, Guesses};
+use grapevine_keys::rights::KeyScope;
 use serde_json::json;
 use tracing::warn;
 
@@ -37,6 +39,8 @@ impl TokenGuard {
 /// The token of a request, where one is required.
 enum Shown {
     Right,
+    /// An issued key that may read and nothing else.
+    Reader,
     Nothing,
     Wrong,
     /// Not checked: the address is blocked for this long.
@@ -57,6 +61,11 @@ pub(super) async fn authorize(
     };
     match shown(&admin, token, &request) {
         Shown::Right => return next.run(request).await,
+        Shown::Reader if is_reading(&request) => return next.run(request).await,
+        Shown::Reader => {
+            let error = "this key has the scope admin:read; this needs admin:operate";
+            return (StatusCode::FORBIDDEN, Json(json!({"error": error}))).into_response();
+        }
         Shown::Unread(left) => return blocked(left),
         // Not a guess: a browser that opens the page, or a scraper without its token.
         Shown::Nothing => count(&admin, Unauthorized::Missing),
@@ -70,7 +79,10 @@ pub(super) async fn authorize(
 /// wrong ones count here too.
 pub(super) fn is_operator(admin: &Admin, request: &Request) -> bool {
     let token = admin.token.as_ref();
-    token.is_none_or(|token| matches!(shown(admin, token, request), Shown::Right))
+    token.is_none_or(|token| {
+        let shown = shown(admin, token, request);
+        matches!(shown, Shown::Right | Shown::Reader)
+    })
 }
 
 fn shown(admin: &Admin, token: &Secret, request: &Request) -> Shown {
@@ -90,8 +102,28 @@ fn shown(admin: &Admin, token: &Secret, request: &Request) -> Shown {
         admin.guard.guesses().succeeded(peer);
         return Shown::Right;
     }
+    if let Some(shown) = given.and_then(|given| issued(admin, given)) {
+        admin.guard.guesses().succeeded(peer);
+        return shown;
+    }
     failed(admin, peer);
     Shown::Wrong
+}
+
+/// What an issued key permits here; `None` where `given` is none, or none for this port.
+fn issued(admin: &Admin, given: &str) -> Option<Shown> {
+    let ring = admin.keys.ring();
+    let key = ring.check(given.as_bytes(), clock::wall(), &[]).ok()?;
+    // A static key is for the API alone.
+    key.id.as_ref()?;
+    if key.is_for(KeyScope::AdminOperate) {
+        return Some(Shown::Right);
+    }
+    key.is_for(KeyScope::AdminRead).then_some(Shown::Reader)
+}
+
+fn is_reading(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 fn count(admin: &Admin, reason: Unauthorized) {

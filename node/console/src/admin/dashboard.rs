@@ -38,7 +38,7 @@ macro_rules! assets {
     };
 }
 
-static ASSETS: [Asset; 16] = assets! {
+static ASSETS: [Asset; 17] = assets! {
     "/" Html "index.html",
     "/dashboard/style.css" Css "style.css",
     "/dashboard/icon.svg" Svg "icon.svg",
@@ -52,6 +52,7 @@ static ASSETS: [Asset; 16] = assets! {
     "/dashboard/map.js" Script "map.js",
     "/dashboard/world.js" Script "world.js",
     "/dashboard/upstreams.js" Script "upstreams.js",
+    "/dashboard/usage.js" Script "usage.js",
     "/dashboard/requests.js" Script "requests.js",
     "/dashboard/nodes.js" Script "nodes.js",
     "/dashboard/regions.js" Script "regions.js",

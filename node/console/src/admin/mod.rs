@@ -8,11 +8,13 @@ mod authorize;
 mod browsers;
 mod dashboard;
 mod explain;
+mod keys;
 mod live;
 mod log;
 mod mesh;
 mod serve;
 mod serving;
+mod usage;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -38,6 +40,7 @@ use grapevine_base::listener::ConnectionTable;
 use grapevine_base::listener::metrics::Listener;
 use grapevine_base::readiness::Readiness;
 use grapevine_config::Secret;
+use grapevine_keys::rights::ClientKey;
 use grapevine_observe::history::{History, REQUESTS_MAX};
 use grapevine_observe::losses::Losses;
 use grapevine_observe::metrics::Metrics;
@@ -45,6 +48,8 @@ use grapevine_observe::pulse::Pulse;
 
 pub use authorize::TokenGuard;
 pub use explain::{Explain, ExplainQuery};
+pub use keys::{StatementsRefused, TakeStatements, key_to_json};
+pub use usage::ShowUsage;
 
 /// Requests listed when the caller gives no number.
 const REQUESTS_DEFAULT: usize = 50;
@@ -82,6 +87,12 @@ pub struct Admin {
     pub connections_max: usize,
     /// Which requests and which background work the node serves.
     pub mode: Mode,
+    /// The keys in force, and who takes statements about them.
+    pub keys: Arc<dyn TakeStatements>,
+    /// The keys of the file.
+    pub filed_keys: Arc<dyn Fn() -> Vec<Arc<ClientKey>> + Send + Sync>,
+    /// Sums what was used.
+    pub usage: Arc<dyn ShowUsage>,
 }
 
 /// The operator's port could not be opened.
@@ -121,6 +132,9 @@ impl Admin {
             .route("/config", get(config))
             .route("/explain", get(explain::explain))
             .route("/drain", post(drain))
+            .route("/keys", get(keys::show))
+            .route("/keys/statements", post(keys::take))
+            .route("/usage", get(usage::show))
             .route("/log", get(log::show).put(log::set))
             .route("/serving", get(serving::requests))
             .route("/serving/{key}", get(serving::service))
@@ -196,6 +210,6 @@ async fn drain(State(admin): State<Admin>) -> Response {
 
 async fn not_found() -> Response {
     let error = "try / (the dashboard), /mesh, /live, /requests, /tasks, /metrics, /config, /explain, /log, \
-                 /serving, /healthz, /readyz, or POST /drain";
+                 /keys, /usage, /serving, /healthz, /readyz, or POST /drain";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

@@ -110,6 +110,16 @@ impl AdminPort {
         runtime()?.block_on(asking)
     }
 
+    /// The answer to a POST of `body` to `path`.
+    ///
+    /// # Errors
+    /// As [`AdminPort::get`].
+    pub(super) fn post(&self, path: &str, body: &serde_json::Value) -> Result<Vec<u8>, AskError> {
+        let client = client()?;
+        let asking = self.ask(path, &[], |url| client.post(url).json(body));
+        runtime()?.block_on(asking)
+    }
+
     /// As [`AdminPort::get`], within a runtime, over connections that `client` keeps.
     ///
     /// # Errors
@@ -154,7 +164,7 @@ impl AdminPort {
         match status {
             StatusCode::OK => Ok(body),
             StatusCode::UNAUTHORIZED => Err(AskError::Token { url: url.clone() }),
-            StatusCode::BAD_REQUEST if refusal(&body).is_some() => {
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN if refusal(&body).is_some() => {
                 Err(AskError::Refused(refusal(&body).unwrap_or_default()))
             }
             status => Err(AskError::Status {

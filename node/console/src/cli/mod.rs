@@ -13,6 +13,7 @@ pub mod schema;
 pub mod status;
 pub mod tasks;
 pub mod top;
+pub mod usage;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -18,7 +18,7 @@ pub enum Cors {
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "x-request-id, x-grapevine-node, x-grapevine-region, x-grapevine-upstream, x-grapevine-model, \
      x-grapevine-path, x-grapevine-hops, x-grapevine-attempts, x-grapevine-overhead-ms, \
-     x-grapevine-upstream-ms, x-grapevine-reason, x-grapevine-upstream-request-id, retry-after, \
+     x-grapevine-upstream-ms, x-grapevine-reason, x-grapevine-cost-usd, x-grapevine-upstream-request-id, retry-after, \
      retry-after-ms, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, \
      x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, \
      x-ratelimit-reset-tokens, openai-processing-ms, request-id",

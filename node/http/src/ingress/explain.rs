@@ -19,6 +19,7 @@ use grapevine_core::view::{Candidate, View, Way};
 use grapevine_observe::milliseconds;
 use serde_json::{Value, json};
 
+use super::keys;
 use super::problem::{Problem, Shape};
 use super::visitor::{ClientLocation, Visitor};
 use super::{IngressSettings, client_headers};
@@ -93,10 +94,12 @@ impl Explainer {
             .map(|name| settings.keys.named(name).ok_or_else(unknown))
             .transpose()?;
         let model = supposed.model.as_ref();
-        let key_name = key.map(|key| Arc::clone(&key.name));
+        let key_name = key.as_ref().map(|key| Arc::clone(&key.name));
         let peers = &self.driver.view().mesh_rules;
         let visitor = Visitor::new(&settings, peers, supposed.location, key_name, model);
         let session = supposed.session.as_deref().map(str::as_bytes);
+        let mut allow_regions = supposed.allow_regions.clone();
+        let fenced = keys::fence(key.as_deref(), &mut allow_regions);
         let ask = RouteQuery {
             model,
             shape: RequestShape::default(),
@@ -106,7 +109,7 @@ impl Explainer {
             client_place: visitor.place,
             home_regions: &visitor.homes,
             prefer_region: supposed.prefer_region.as_ref(),
-            allow_regions: &supposed.allow_regions,
+            allow_regions: &allow_regions,
             fence: visitor.permitted.regions(),
             attempts_max: settings.failover.attempts_max,
         };
@@ -115,9 +118,10 @@ impl Explainer {
         let mut standing_in = configured.cloned().unwrap_or_default();
         standing_in
             .models
-            .retain(|model| key.is_none_or(|key| key.allows(model)));
+            .retain(|model| key.as_deref().is_none_or(|key| key.allows(model)));
         shown["fallbacks"] = fallbacks(&standing_in);
-        let not_allowed = key.and_then(|key| key.refusal(model));
+        let not_allowed = key.as_deref().and_then(|key| keys::refusal(key, model));
+        let not_allowed = not_allowed.or(fenced.err());
         if let Some(problem) = not_allowed.or(problem) {
             shown["error"] = problem.to_json(Shape::OpenAi, "")["error"].take();
             shown["error"]["status"] = problem.status.as_u16().into();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use grapevine_config::checked::ModelPrice;
+use grapevine_config::prices::PriceTable;
 use grapevine_core::dialect::{Dialect, DialectSet};
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::ModelName;
@@ -10,45 +10,43 @@ use grapevine_core::view::{Candidate, Routes, View};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::keys::ClientKey;
 use super::problem::Problem;
+use grapevine_keys::rights::ClientKey;
 
 /// Both APIs require a date; the mesh knows none, and it should be the same on every node.
 const CREATED: u64 = 0;
 const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 
-/// What an operator writes about a model for clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ModelNotes {
-    /// The tokens that a request and its answer may have together.
-    pub context_length: Option<u64>,
-    /// What it costs.
-    pub price: Option<ModelPrice>,
-}
-
-impl ModelNotes {
-    /// Adds what is written to a model's `entry`.
-    fn add_to(self, entry: &mut Value) {
-        if let Some(tokens) = self.context_length {
-            entry["context_length"] = tokens.into();
-        }
-        if let Some(price) = self.price {
-            let ModelPrice {
-                input,
-                cached_input,
-                output,
-            } = price;
-            entry["price"] = json!({"input": input, "cached_input": cached_input, "output": output,
-                "per_tokens": PRICED_TOKENS});
-        }
-    }
-}
-
 /// Prices are of this many tokens.
 const PRICED_TOKENS: u64 = 1_000_000;
 
-/// By their models.
-type Notes = BTreeMap<ModelName, ModelNotes>;
+/// What a node's configuration says of models, beside who serves them.
+#[derive(Clone, Debug, Default)]
+pub struct ModelNotes {
+    /// The tokens that a request and its answer may have together.
+    pub context_lengths: BTreeMap<ModelName, u64>,
+    /// What models cost.
+    pub prices: PriceTable,
+}
+
+impl ModelNotes {
+    /// Adds what is said of `model` to its `entry`.
+    fn add_to(&self, entry: &mut Value, model: &ModelName) {
+        if let Some(tokens) = self.context_lengths.get(model) {
+            entry["context_length"] = (*tokens).into();
+        }
+        if let Some(price) = self.prices.of(model) {
+            entry["price"] = json!({
+                "input": price.input.as_dollars(),
+                "cached_input": price.cached_input.as_dollars(),
+                "output": price.output.as_dollars(),
+                "request": price.request.as_dollars(),
+                "currency": "usd",
+                "per_tokens": PRICED_TOKENS,
+            });
+        }
+    }
+}
 
 /// The API whose list is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +71,7 @@ impl ListShape {
 /// # Errors
 /// When there is no such model.
 pub(super) fn answer(
-    (view, notes): (&View, &Notes),
+    (view, notes): (&View, &ModelNotes),
     key: Option<&ClientKey>,
     path: &str,
     shape: ListShape,
@@ -96,7 +94,7 @@ pub(super) fn answer(
 }
 
 /// The models of `view` that the holder of `key` may use, in the order of their names.
-fn list((view, notes): (&View, &Notes), key: Option<&ClientKey>, shape: ListShape) -> Value {
+fn list((view, notes): (&View, &ModelNotes), key: Option<&ClientKey>, shape: ListShape) -> Value {
     let models: Vec<Value> = view
         .models
         .iter()
@@ -119,7 +117,7 @@ fn list((view, notes): (&View, &Notes), key: Option<&ClientKey>, shape: ListShap
 
 /// One model of `view`; `None` when it is not known or not for the holder of `key`.
 fn find(
-    (view, notes): (&View, &Notes),
+    (view, notes): (&View, &ModelNotes),
     key: Option<&ClientKey>,
     model: &ModelName,
     shape: ListShape,
@@ -132,7 +130,7 @@ fn is_shown(model: &ModelName, key: Option<&ClientKey>) -> bool {
     !model.is_any() && key.is_none_or(|key| key.allows(model))
 }
 
-fn entry(model: &ModelName, (routes, notes): (&Routes, &Notes), shape: ListShape) -> Value {
+fn entry(model: &ModelName, (routes, notes): (&Routes, &ModelNotes), shape: ListShape) -> Value {
     let mut entry = match shape {
         ListShape::OpenAi => json!({
             "id": model.as_str(),
@@ -149,9 +147,7 @@ fn entry(model: &ModelName, (routes, notes): (&Routes, &Notes), shape: ListShape
             "dialects": dialects(routes),
         }),
     };
-    if let Some(notes) = notes.get(model) {
-        notes.add_to(&mut entry);
-    }
+    notes.add_to(&mut entry, model);
     entry
 }
 

@@ -18,6 +18,7 @@ mod broken;
 mod client_headers;
 mod connection;
 mod cors;
+mod cost;
 mod decoded;
 mod due;
 mod explain;
@@ -74,7 +75,7 @@ use grapevine_observe::trace::Sampler;
 pub use background::Background;
 pub use cors::Cors;
 pub use explain::{Explainer, Supposed, UnknownKey};
-pub use keys::{ClientKey, Keys};
+pub use keys::Keys;
 pub use listen::{Workers, check_free};
 pub use listen_settings::{ListenSettings, ListenTlsError, TlsHandle, tls_config};
 pub use listing::ModelNotes;
@@ -114,7 +115,7 @@ pub struct IngressSettings {
     /// The models that stand in for others, by the model that clients ask for.
     pub fallbacks: Arc<BTreeMap<ModelName, FallbackModels>>,
     /// What clients are told of models in addition to what the mesh knows.
-    pub model_notes: Arc<BTreeMap<ModelName, ModelNotes>>,
+    pub model_notes: Arc<ModelNotes>,
     /// From a request's arrival to the first byte of its answer, over all attempts.
     pub deadline: Duration,
     /// Whether streams that would not report their usage are asked to.

@@ -18,6 +18,7 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
 use super::broken::BrokenOff;
+use super::cost;
 use super::following::Following;
 use super::problem::{Problem, Shape};
 use super::sse;
@@ -89,6 +90,7 @@ impl Outgoing {
         if has_ended || length == Some(data.len() as u64) {
             usage.look(&data);
             track.set_tokens(usage.tokens());
+            cost::mark(headers, track.cost());
             track.finish_answer();
             return Begun::Whole(match &mut hidden {
                 None => data,

@@ -59,7 +59,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         let key = request.caller.key;
         let key_now = key.as_deref().and_then(|name| settings.keys.named(name));
         // Both as the key was when the task was created and, where this node knows the key, as it is now.
-        let models_now = key_now.and_then(|key| key.models.clone());
+        let models_now = key_now.as_ref().and_then(|key| key.rights.models.clone());
         let model_lists = [request.allow_models, models_now].into_iter().flatten();
         let model_lists: Vec<_> = model_lists.collect();
         for models in &model_lists {

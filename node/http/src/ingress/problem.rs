@@ -1,5 +1,6 @@
 //! Errors of our own: the party at fault, whether a retry helps, and the same in the API's own shape.
 
+mod key;
 mod refused;
 mod shape;
 
@@ -75,11 +76,6 @@ impl Problem {
         let message =
             "no API key was given; send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
         Self::new(StatusCode::UNAUTHORIZED, "missing_api_key", message)
-    }
-
-    pub(super) fn unknown_key() -> Self {
-        let message = "the API key is not known here; check it with whoever gave it to you";
-        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
     }
 
     pub(super) fn model_not_allowed(model: &ModelName) -> Self {

@@ -12,6 +12,7 @@ use grapevine_base::{asked, headers};
 use grapevine_core::forwarding::{Methods, PathScope};
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::RequestPriority;
+use grapevine_keys::rights::ClientKey;
 use http::header;
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
@@ -20,7 +21,7 @@ use serde_json::json;
 use super::background;
 use super::client_headers;
 use super::intake;
-use super::keys::{ClientKey, KeyError};
+use super::keys;
 use super::listing::{self, ListShape};
 use super::nearest;
 use super::own_path::own_path;
@@ -177,7 +178,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         self.track.body_is_in(&asked, scope);
         let refusal = key
             .as_ref()
-            .and_then(|key| key.refusal(asked.model.as_ref()));
+            .and_then(|key| keys::refusal(key, asked.model.as_ref()));
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
@@ -188,6 +189,9 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         }
         let path = self.track.path().path();
         if asked.background && background::is_responses(&head.method, path) {
+            if let Some(key) = &key {
+                keys::check_scope(key, true)?;
+            }
             let caller = self.caller(key.as_deref(), &options, &visitor)?;
             return Ok(Way::Background(
                 caller,
@@ -215,7 +219,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             head: asked,
             body,
             priority: RequestPriority::Interactive,
-            model_lists: key.and_then(|key| key.models.clone()).into_iter().collect(),
+            model_lists: key.and_then(|key| key.rights.models.clone()).into_iter().collect(),
         })))
     }
 
@@ -310,8 +314,8 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 Some(_) => None,
                 None => visitor.network(),
             },
-            services: key.and_then(|key| key.services.clone()),
-            models: key.and_then(|key| key.models.clone()),
+            services: key.and_then(|key| key.rights.services.clone()),
+            models: key.and_then(|key| key.rights.models.clone()),
             client: visitor.caller.client,
             regions,
         }))
@@ -333,11 +337,12 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             return Err(Problem::looped());
         }
         let key = self.key(head)?;
-        let is_workers = key.as_ref().is_some_and(|key| key.services.is_some());
-        if is_workers && !background::is_for_workers(self.track.path().path()) {
-            return Err(Problem::key_of_a_worker());
+        let path = self.track.path().path();
+        if let Some(key) = &key {
+            keys::check_path(key, path, self.context.background.takes(path))?;
         }
-        let options = client_headers::options(&head.headers)?;
+        let mut options = client_headers::options(&head.headers)?;
+        keys::fence(key.as_deref(), &mut options.allow_regions)?;
         Ok(Checked {
             key,
             options,
@@ -346,15 +351,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     }
 
     fn key(&mut self, head: &Parts) -> Result<Option<Arc<ClientKey>>, Problem> {
-        let checked = self.settings.keys.check(&head.headers);
-        let key = checked.map_err(|error| match error {
-            KeyError::Missing => Problem::missing_key(),
-            KeyError::Unknown => Problem::unknown_key(),
-        })?;
-        if let Some(key) = &key {
-            self.track.set_key(key.name.clone());
-        }
-        Ok(key)
+        keys::of_request(self.settings, &head.headers, &mut self.track)
     }
 
     /// The list of models, or one of them.
@@ -375,8 +372,10 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         if head.method != Method::GET && head.method != Method::HEAD {
             return Err(Problem::method_not_allowed(Methods::GET));
         }
-        let key = self.key(head)?.map(|key| Arc::clone(&key.name));
-        let options = client_headers::options(&head.headers)?;
+        let key = self.key(head)?;
+        let mut options = client_headers::options(&head.headers)?;
+        keys::fence(key.as_deref(), &mut options.allow_regions)?;
+        let key = key.map(|key| Arc::clone(&key.name));
         let location = self.context.locate.locate(peer, &head.headers);
         let view = self.context.driver.view();
         let visitor = Visitor::new(self.settings, &view.mesh_rules, location, key, None);

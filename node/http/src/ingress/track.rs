@@ -4,6 +4,7 @@
 //! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
 //! when the client goes away and everything is dropped early.
 
+mod end;
 mod fallback;
 
 use std::sync::Arc;
@@ -20,11 +21,13 @@ use grapevine_core::health::Witness;
 use grapevine_core::latency::RequestShape;
 use grapevine_core::limit::RequestGuard;
 use grapevine_core::outcome::Outcome;
+use grapevine_core::price::NanoUsd;
 use grapevine_core::request::{
     Action, AttemptEvent, AttemptId, FallbackModels, Request, RequestPriority, RequestTerms,
 };
 use grapevine_core::residency::{ClientOrigin, Fence};
 use grapevine_core::route::{Choice, Plan, PlanError};
+use grapevine_keys::token::KeyId;
 use grapevine_observe::record::{
     AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
 };
@@ -34,9 +37,7 @@ use rand_core::Rng;
 
 use super::IngressSettings;
 use super::client_headers;
-
-/// The status of a request whose client went away before it got one (nginx's custom).
-const CLIENT_GONE: u16 = 499;
+use super::cost;
 
 /// Follows one request.
 #[derive(Debug)]
@@ -182,6 +183,11 @@ impl Track {
     /// Sets the name of its key.
     pub(super) fn set_key(&mut self, name: Arc<str>) {
         self.record.key = Some(name);
+    }
+
+    /// Sets the id of its key, where that was issued.
+    pub(super) fn set_key_id(&mut self, id: Option<KeyId>) {
+        self.record.key_id = id;
     }
 
     /// Marks a request of this node's own, made for a task.
@@ -363,11 +369,18 @@ impl Track {
         }
     }
 
+    /// What the tokens reported so far cost.
+    pub(super) fn cost(&self) -> Option<NanoUsd> {
+        let (model, _) = self.models();
+        cost::of(&self.record, model, &self.settings.model_notes.prices)
+    }
+
     fn write(&mut self, now: Instant) {
         if std::mem::replace(&mut self.recorded, true) {
             return;
         }
         self.record.total = now.since(self.arrived_at);
+        self.record.cost = self.cost();
         let request = self.request.take();
         let fallbacks = self.fallbacks_of(request.as_deref());
         let (ended, untried) = request
@@ -378,23 +391,5 @@ impl Track {
         record.untried = untried;
         record.fallbacks = fallbacks;
         self.recorder.record(record);
-    }
-}
-
-impl Drop for Track {
-    fn drop(&mut self) {
-        // Nothing is open of what was recorded.
-        if self.recorded && self.request.is_none() {
-            return;
-        }
-        let now = self.clock.now();
-        self.break_off(now, Outcome::Cancelled, None);
-        if !self.recorded {
-            if self.record.status == 0 {
-                self.record.status = CLIENT_GONE;
-            }
-            self.record.error = Some(Outcome::Cancelled.as_str());
-            self.write(now);
-        }
     }
 }

@@ -60,6 +60,8 @@ struct Counts {
     cache_written: Option<u64>,
     cache_read: Option<u64>,
     output: Option<u64>,
+    /// A part of the prompt, as OpenAI and Gemini report it.
+    cached_part: Option<u64>,
     gemini_prompt: Option<u64>,
     gemini_tools: Option<u64>,
     gemini_candidates: Option<u64>,
@@ -152,18 +154,21 @@ impl Usage {
 
 impl Counts {
     fn tokens(&self) -> Tokens {
+        let cached = self.cache_read.or(self.cached_part);
         let with = |count: Option<u64>, others: [Option<u64>; 2]| {
             let others = others.into_iter().flatten();
             count.map(|count| others.fold(count, u64::saturating_add))
         };
-        let cached = [self.cache_written, self.cache_read];
+        let beside = [self.cache_written, self.cache_read];
         let gemini_answer = [self.gemini_candidates, self.gemini_thoughts];
         let has_gemini_answer = gemini_answer.iter().any(Option::is_some);
         Tokens {
             input: self
                 .prompt
                 .or_else(|| with(self.gemini_prompt, [self.gemini_tools, None]))
-                .or_else(|| with(self.input, cached)),
+                .or_else(|| with(self.input, beside)),
+            cached,
+            cache_written: self.cache_written,
             output: self
                 .completion
                 .or_else(|| with(has_gemini_answer.then_some(0), gemini_answer))
@@ -208,8 +213,7 @@ impl Counts {
                     };
                     let key = &text[at..at + length];
                     at += length + 1;
-                    if depth == 1
-                        && let Some(count) = self.kind(key)
+                    if let Some(count) = self.kind(key, depth)
                         && let Some(value) = number(&text[at..])
                     {
                         *count = Some(value);
@@ -221,7 +225,12 @@ impl Counts {
         Found::Unfinished
     }
 
-    fn kind(&mut self, key: &[u8]) -> Option<&mut Option<u64>> {
+    fn kind(&mut self, key: &[u8], depth: u32) -> Option<&mut Option<u64>> {
+        if depth > 1 {
+            // In `prompt_tokens_details` and `input_tokens_details`.
+            let is_part = depth == 2 && key == b"cached_tokens";
+            return is_part.then_some(&mut self.cached_part);
+        }
         Some(match key {
             b"prompt_tokens" => &mut self.prompt,
             b"completion_tokens" => &mut self.completion,
@@ -231,6 +240,7 @@ impl Counts {
             b"output_tokens" | b"outputTokens" => &mut self.output,
             b"promptTokenCount" => &mut self.gemini_prompt,
             b"toolUsePromptTokenCount" => &mut self.gemini_tools,
+            b"cachedContentTokenCount" => &mut self.cached_part,
             b"candidatesTokenCount" => &mut self.gemini_candidates,
             b"thoughtsTokenCount" => &mut self.gemini_thoughts,
             _ => return None,
@@ -300,6 +310,24 @@ mod tests {
     fn tokens_are_counted_by_the_rules_of_each_api() {
         for (answer, input, output) in EACH {
             assert_eq!(picked(&[answer]), (Some(input), Some(output)), "{answer}");
+        }
+    }
+
+    #[test]
+    fn tokens_of_the_cache_are_counted_beside_the_whole_prompt() {
+        let cached = |answer: &str| {
+            let mut usage = Usage::default();
+            usage.look(answer.as_bytes());
+            (usage.tokens().cached, usage.tokens().cache_written)
+        };
+        for (answer, read, written) in [
+            (CHAT, Some(1_920), None),
+            (RESPONSES, Some(5), None),
+            (MESSAGES, Some(7), Some(100)),
+            (GEMINI, Some(50), None),
+            (CONVERSE, Some(3), Some(2)),
+        ] {
+            assert_eq!(cached(answer), (read, written), "{answer}");
         }
     }
 

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use grapevine_config::hash::KeyHash;
-use grapevine_http::ingress::{ClientKey, Keys};
+use grapevine_http::ingress::Keys;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -15,20 +14,11 @@ const MEMORY: u64 = 4 << 20;
 /// The part that is sent of each body that never ends.
 const PART: usize = 900_000;
 
-fn key(name: &str) -> ClientKey {
-    ClientKey {
-        name: name.into(),
-        hash: KeyHash::of(name),
-        models: None,
-        services: None,
-    }
-}
-
 async fn started(keys: &[&str]) -> (Node, Scripted) {
     let upstream = Scripted::start(answer(200, "", "{}")).await;
     let mut plan = Plan::with(&[&upstream]);
     plan.body_memory = MEMORY;
-    plan.settings.keys = Keys::new(keys.iter().map(|name| key(name)));
+    plan.settings.keys = Keys::new(keys.iter().map(|name| static_key(name, name, &[])));
     (plan.start().await, upstream)
 }
 

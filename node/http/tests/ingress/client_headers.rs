@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_config::hash::KeyHash;
 use grapevine_core::dialect::DialectSet;
 use grapevine_core::forwarding::{ExtraPath, Forwarding, Methods};
-use grapevine_http::ingress::{ClientKey, Cors, Keys};
+use grapevine_http::ingress::{Cors, Keys};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
@@ -245,12 +244,7 @@ async fn request_that_came_back_is_refused() {
 }
 
 fn keys() -> Keys {
-    Keys::new([ClientKey {
-        name: "app".into(),
-        hash: KeyHash::of("right"),
-        models: Some(std::sync::Arc::new([model("gpt-4o")].into())),
-        services: None,
-    }])
+    Keys::new([static_key("app", "right", &["gpt-4o"])])
 }
 
 #[tokio::test]

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use grapevine_config::hash::KeyHash;
 use grapevine_core::country::CountryCode;
 use grapevine_core::dialect::{Dialect, DialectSet};
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::RegionName;
 use grapevine_core::residency::{ClientOrigin, Residency, Rule, Unknown};
 use grapevine_core::route::Strategy;
-use grapevine_http::ingress::{ClientKey, ClientLocation, Explainer, Keys, Supposed};
+use grapevine_http::ingress::{ClientLocation, Explainer, Keys, Supposed};
 use serde_json::Value;
 
 use crate::support::*;
@@ -137,12 +136,7 @@ async fn operator_sees_the_plan_of_any_client() {
     let mut plan = Plan::with(&[&Scripted::start(vec![]).await]);
     plan.known_peers = vec![("eur", 1), ("sgp", 1)];
     plan.settings.strategy = Strategy::Geo;
-    plan.settings.keys = Keys::new([ClientKey {
-        name: "app".into(),
-        hash: KeyHash::of("secret"),
-        models: Some(Arc::new([model("claude")].into())),
-        services: None,
-    }]);
+    plan.settings.keys = Keys::new([static_key("app", "secret", &["claude"])]);
     let settings = Arc::new(ArcSwap::from_pointee(plan.settings.clone()));
     let node = plan.start().await;
     let explainer = Explainer {

@@ -1,11 +1,10 @@
 //! `GET /v1/mesh/nearest`: who may call it, and the errors when there is no node to list.
 
-use grapevine_config::hash::KeyHash;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
-use grapevine_http::ingress::{ClientKey, Keys};
+use grapevine_http::ingress::Keys;
 
-use super::support::{Node, Plan, Reply, until};
+use super::support::{Node, Plan, Reply, static_key, until};
 
 const PATH: &str = "/v1/mesh/nearest";
 
@@ -16,12 +15,7 @@ async fn ask(node: &Node, headers: &str) -> Reply {
 #[tokio::test]
 async fn only_known_keys_see_nodes() {
     let mut plan = Plan::default();
-    plan.settings.keys = Keys::new([ClientKey {
-        name: "app".into(),
-        hash: KeyHash::of("right"),
-        models: None,
-        services: None,
-    }]);
+    plan.settings.keys = Keys::new([static_key("app", "right", &[])]);
     let node = plan.start().await;
     for headers in ["", "authorization: Bearer wrong\r\n"] {
         let reply = ask(&node, headers).await;

@@ -34,6 +34,8 @@ use grapevine_http::ingress::{
     Context, Cors, IngressSettings, Keys, ListenSettings, Locate, UsageRefusals, Workers,
 };
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
+use grapevine_keys::hash::KeyHash;
+use grapevine_keys::rights::{ClientKey, StaticKey};
 use grapevine_observe::history::History;
 use grapevine_observe::record::{Recorder, RequestRecord};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -53,6 +55,18 @@ pub(crate) const MODEL_BODY: &str =
 /// The same, to be answered as a stream.
 pub(crate) const STREAM_BODY: &str =
     r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"stream":true}"#;
+
+/// A key of the file; without models it may use every one.
+pub(crate) fn static_key(name: &str, secret: &str, models: &[&str]) -> StaticKey {
+    let mut key = ClientKey::named(name);
+    if !models.is_empty() {
+        key.rights.models = Some(Arc::new(models.iter().map(|name| model(name)).collect()));
+    }
+    StaticKey {
+        hash: KeyHash::of(secret),
+        key: Arc::new(key),
+    }
+}
 
 pub(crate) fn model(name: &str) -> ModelName {
     ModelName::new(name).expect("a valid name")

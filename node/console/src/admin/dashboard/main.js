@@ -8,6 +8,7 @@ import { showRegions } from './regions.js';
 import { forgetRequests, takeRequests } from './requests.js';
 import { SILENCE, Stream } from './stream.js';
 import { showUpstreams } from './upstreams.js';
+import { followUsage } from './usage.js';
 import { showVerdict } from './verdict.js';
 
 const TOKEN = 'grapevine-token';
@@ -39,7 +40,10 @@ const receive = (name, data) => {
     if (name === 'mesh') {
       mesh = data;
       receivedAt = Date.now();
-      if (begins) forgetRequests();
+      if (begins) {
+        forgetRequests();
+        askUsage();
+      }
       begins = false;
       show();
     } else if (name === 'requests') takeRequests(data, mesh.self);
@@ -79,6 +83,7 @@ const tick = () => {
 };
 
 const stream = new Stream(receive, state);
+const askUsage = followUsage(() => stream.token);
 try {
   stream.token = sessionStorage.getItem(TOKEN);
 } catch {

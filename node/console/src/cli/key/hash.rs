@@ -5,33 +5,21 @@ use std::process::ExitCode;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use clap::{Args, Subcommand};
+use clap::Args;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 
 use grapevine_config::hash::KeyHash;
 
-/// What `key` takes.
+/// What `key hash` takes.
 #[derive(Debug, Args)]
-pub struct KeyArgs {
-    #[command(subcommand)]
-    command: KeyCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum KeyCommand {
-    /// Print the hash of a key for `keys[].hash` of the configuration
-    ///
-    /// The key is read from standard input, one line, so that it appears in no history and no list of
-    /// processes: `printf %s "$KEY" | grapevine key hash`.
-    Hash {
-        /// Make a new random key, and print it with its hash.
-        #[arg(long)]
-        generate: bool,
-        /// Print one JSON object: hash, and the key where it is new.
-        #[arg(long)]
-        json: bool,
-    },
+pub(super) struct HashArgs {
+    /// Make a new random key, and print it with its hash
+    #[arg(long)]
+    generate: bool,
+    /// Print one JSON object: hash, and the key where it is new
+    #[arg(long)]
+    json: bool,
 }
 
 /// The prefix of generated keys, so that scanners for leaked keys can find them.
@@ -44,11 +32,12 @@ const KEY_BYTES: usize = 32;
 const KEY_MAX: u64 = 4_096;
 
 /// Makes and hashes clients' keys.
-pub fn run(args: &KeyArgs, input: &mut impl BufRead, out: &mut impl Write) -> io::Result<ExitCode> {
-    let KeyCommand::Hash {
-        generate: is_new,
-        json,
-    } = args.command;
+pub(super) fn run(
+    args: &HashArgs,
+    input: &mut impl BufRead,
+    out: &mut impl Write,
+) -> io::Result<ExitCode> {
+    let (is_new, json) = (args.generate, args.json);
     let key = if is_new { generate()? } else { read(input)? };
     let hash = KeyHash::of(&key);
     match (json, is_new) {
@@ -88,11 +77,9 @@ mod tests {
     use super::*;
 
     fn hash(input: &str) -> io::Result<String> {
-        let args = KeyArgs {
-            command: KeyCommand::Hash {
-                generate: false,
-                json: false,
-            },
+        let args = HashArgs {
+            generate: false,
+            json: false,
         };
         let mut out = Vec::new();
         run(&args, &mut input.as_bytes(), &mut out)?;
@@ -109,11 +96,9 @@ mod tests {
     #[test]
     fn json_has_the_key_only_where_it_is_new() {
         let printed = |generate: bool| {
-            let args = KeyArgs {
-                command: KeyCommand::Hash {
-                    generate,
-                    json: true,
-                },
+            let args = HashArgs {
+                generate,
+                json: true,
             };
             let mut out = Vec::new();
             run(&args, &mut "gv-1".as_bytes(), &mut out).expect("a hash");
@@ -140,11 +125,9 @@ mod tests {
 
     #[test]
     fn generated_key_matches_the_hash_beside_it() {
-        let args = KeyArgs {
-            command: KeyCommand::Hash {
-                generate: true,
-                json: false,
-            },
+        let args = HashArgs {
+            generate: true,
+            json: false,
         };
         let mut out = Vec::new();
         run(&args, &mut io::empty(), &mut out).expect("a key");

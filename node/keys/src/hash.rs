@@ -28,6 +28,12 @@ impl KeyHash {
         Self(bytes)
     }
 
+    /// Its first bytes as a number: as good as random.
+    pub(super) fn beginning(&self) -> u64 {
+        let bytes = self.0.first_chunk().copied();
+        u64::from_le_bytes(bytes.unwrap_or_default())
+    }
+
     /// Whether `given` is this hash, in constant time.
     pub fn matches(&self, given: &Self) -> bool {
         self.0.ct_eq(&given.0).into()

@@ -1,0 +1,86 @@
+//! Clients' keys, prices and the ledger, as written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{CountText, DayText, DollarsText, DurationText, Item, SecretText, SizeText};
+
+/// A client API key.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "hash"]))]
+pub struct KeyFile {
+    /// The name of the key in logs and metrics, unique: letters, digits, '-', '_', '.', at most 63 bytes.
+    pub name: Option<String>,
+    /// sha256: and 64 hexadecimal digits, as printed by `grapevine key hash`.
+    pub hash: Option<SecretText>,
+    /// The models the key may use. Default: every model.
+    pub models: Option<Vec<Item<String>>>,
+    /// The regions that may serve it; a narrower fence than those in residency, never a wider one. Default: every
+    /// region.
+    pub regions: Option<Vec<Item<String>>>,
+    /// Makes the key an external worker's key: it may only create and run tasks of these services, such as
+    /// [my-plugin:process]. Default: none, the key is a client's.
+    pub services: Option<Vec<Item<String>>>,
+    /// Requests per minute, at least 1; 200k is 200,000. Not enforced yet. Default: no limit.
+    pub rpm: Option<CountText>,
+    /// Tokens per minute, at least 1; 200k is 200,000. Not enforced yet. Default: no limit.
+    pub tpm: Option<CountText>,
+    /// US dollars per day or month, such as 50usd/month. Not enforced yet. Default: no limit.
+    pub budget: Option<String>,
+    /// The day from whose beginning (UTC) the key is refused, such as 2027-01-31. Default: never.
+    pub expires: Option<DayText>,
+}
+
+/// Keys that the operator issues as signed tokens (`grapevine key issue`), which every node verifies alone; and signed
+/// statements about keys: revoked, put, removed.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["public_keys"]))]
+pub struct IssuedKeysFile {
+    /// The public halves of the operator's issuing keys, at most 8, as printed by `grapevine key init`; several while
+    /// one replaces another. No node needs the private halves.
+    pub public_keys: Option<Vec<Item<String>>>,
+    /// The name of the mesh that tokens must be for. Default: mesh.name.
+    pub mesh: Option<String>,
+    /// Where statements are kept, one a line. Default: grapevine-keys-NAME.jws with the node's name, next to the
+    /// configuration file.
+    pub file: Option<String>,
+    /// How long a node that reaches no peer accepts issued keys without knowing of new revocations, 1m to 30d; then
+    /// they are refused with 503. Default: for good.
+    pub stale_after: Option<DurationText>,
+}
+
+/// What a model costs, in US dollars per million tokens.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["model", "input", "output"]))]
+pub struct PriceFile {
+    /// The model, by the name that clients ask for.
+    pub model: Option<String>,
+    /// A million tokens of the prompt.
+    pub input: Option<DollarsText>,
+    /// A million tokens of the prompt that came from the upstream's cache. Default: input.
+    pub cached_input: Option<DollarsText>,
+    /// A million tokens of the prompt that were written to the cache. Default: input.
+    pub cache_write: Option<DollarsText>,
+    /// A million tokens of the answer, with those of its reasoning.
+    pub output: Option<DollarsText>,
+    /// Each answered request. Default: 0.
+    pub request: Option<DollarsText>,
+}
+
+/// The ledger of finished requests.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["file"]))]
+pub struct LedgerFile {
+    /// The file that lines are appended to. Full ones are renamed to FILE.N beside it.
+    pub file: Option<String>,
+    /// The size at which a file is full, 1MiB to 16GiB. Default: 64MiB.
+    pub size: Option<SizeText>,
+    /// The age at which a file counts as full, 1h to 30d. Default: 1d.
+    pub age: Option<DurationText>,
+    /// How long full files are kept, 1d to 365d. Default: 90d.
+    pub retention: Option<DurationText>,
+}

@@ -1,0 +1,77 @@
+//! One row of the ledger.
+
+use grapevine_core::ids::RegionName;
+use grapevine_core::price::NanoUsd;
+use serde::{Deserialize, Serialize};
+
+use super::record::RequestRecord;
+
+/// One finished request: who, what, where, how much. Never what was said, and no key but its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerRow {
+    /// When the request arrived, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// Its id, as in `x-request-id`.
+    pub request: String,
+    /// Who made it: `client` or `task`.
+    pub kind: String,
+    /// The name of its key.
+    pub key: Option<String>,
+    /// The id of that key, where it was issued.
+    pub key_id: Option<String>,
+    /// The model asked for.
+    pub model: Option<String>,
+    /// The upstream that served it, by its name at its owner.
+    pub upstream: Option<String>,
+    /// That owner.
+    pub node: Option<String>,
+    /// Its region; the entry node's where none served it.
+    pub region: String,
+    /// Tokens of the whole prompt; `null` where the upstream reported none.
+    pub tokens_in: Option<u64>,
+    /// Of them, those read from the upstream's cache.
+    pub tokens_cached: Option<u64>,
+    /// Of them, those written to it.
+    pub tokens_cache_written: Option<u64>,
+    /// Tokens of the answer.
+    pub tokens_out: Option<u64>,
+    /// The cost in billionths of a US dollar; `null` where the model has no price or nothing was reported.
+    pub cost_nano_usd: Option<u64>,
+    /// Whether the counts may be less than what the upstream will bill: the answer did not come to its end.
+    pub partial: bool,
+    /// The status that the client got; 499 when it went away before.
+    pub status: u16,
+    /// `ok`, or one word for what went wrong.
+    pub outcome: String,
+}
+
+impl LedgerRow {
+    /// The row of `record`, at a node in `region`.
+    pub fn of(record: &RequestRecord, region: &RegionName) -> Self {
+        let served = record.served.as_ref();
+        let outcome = match (record.error, record.status) {
+            (Some(error), _) => error,
+            (None, 400..) => "error_passed_through",
+            (None, _) => "ok",
+        };
+        Self {
+            time_ms: u64::try_from(record.time.as_millis()).unwrap_or(u64::MAX),
+            request: record.id.to_string(),
+            kind: record.kind.as_str().to_owned(),
+            key: record.key.as_deref().map(str::to_owned),
+            key_id: record.key_id.as_ref().map(ToString::to_string),
+            model: record.model.as_ref().map(ToString::to_string),
+            upstream: served.map(|served| served.upstream.to_string()),
+            node: served.map(|served| served.node.to_string()),
+            region: served.map_or(region, |served| &served.region).to_string(),
+            tokens_in: record.tokens.input,
+            tokens_cached: record.tokens.cached,
+            tokens_cache_written: record.tokens.cache_written,
+            tokens_out: record.tokens.output,
+            cost_nano_usd: record.cost.map(|NanoUsd(nano)| nano),
+            partial: record.error.is_some() && served.is_some(),
+            status: record.status,
+            outcome: outcome.to_owned(),
+        }
+    }
+}
