@@ -104,6 +104,7 @@ fn answered(name: &str) -> RequestRecord {
         tokens: Tokens {
             input: Some(12),
             output: Some(300),
+            ..Tokens::default()
         },
         ..record(1)
     }
