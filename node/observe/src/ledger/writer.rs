@@ -57,7 +57,7 @@ impl LedgerWriter {
     }
 
     /// Appends `rows`, all of them or none.
-    pub(super) fn append(&mut self, rows: &[Box<LedgerRow>], now: Duration) -> io::Result<()> {
+    pub(super) fn append(&mut self, rows: &[LedgerRow], now: Duration) -> io::Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
