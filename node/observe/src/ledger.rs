@@ -121,7 +121,7 @@ fn run(writer: &mut LedgerWriter, rows: &Receiver<LedgerMessage>, lost: &AtomicU
         let more = std::iter::from_fn(|| rows.try_recv().ok());
         for message in first.into_iter().chain(more).take(BATCH_MAX) {
             match message {
-                LedgerMessage::Row(row) => batch.push(row),
+                LedgerMessage::Row(row) => batch.push(*row),
                 LedgerMessage::Flush(done) => flushes.push(done),
             }
         }

@@ -219,6 +219,8 @@ mod tests {
             first_byte,
             total: first_byte,
             tokens: Tokens::default(),
+            cost: None,
+            key_id: None,
             key: None,
             residency: None,
             error: None,

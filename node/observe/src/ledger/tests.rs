@@ -53,8 +53,8 @@ fn at(day: &str) -> Duration {
     day.parse::<CalendarDay>().expect("a day").begins()
 }
 
-fn rows(count: usize) -> Vec<Box<LedgerRow>> {
-    vec![Box::new(row("app", "gpt-4o", "2026-11-30")); count]
+fn rows(count: usize) -> Vec<LedgerRow> {
+    vec![row("app", "gpt-4o", "2026-11-30"); count]
 }
 
 fn lines(path: &Path) -> usize {
@@ -74,7 +74,7 @@ fn rows_are_on_disk_after_a_flush_and_counted_again_after_a_restart() {
     let settings = folder.settings();
     let ledger = Ledger::open(settings.clone(), UsageBook::default()).expect("a ledger");
     for row in rows(100) {
-        ledger.record(*row);
+        ledger.record(row);
     }
     ledger.flush(Duration::from_secs(60));
     assert_eq!((lines(&settings.file), ledger.lost()), (100, 0));
@@ -151,7 +151,9 @@ fn full_device_loses_rows_and_counts_them() {
     let (sender, waiting) = sync_channel(8);
     let lost = AtomicU64::new(0);
     for row in rows(3) {
-        sender.send(LedgerMessage::Row(row)).expect("room");
+        sender
+            .send(LedgerMessage::Row(Box::new(row)))
+            .expect("room");
     }
     drop(sender);
     run(&mut writer, &waiting, &lost);

@@ -19,8 +19,8 @@ const FILES_MAX: usize = 4_096;
 pub(super) struct LedgerWriter {
     settings: LedgerSettings,
     /// `None` after it could not be opened again.
-    file: Option<File>,
-    bytes: u64,
+    pub(super) file: Option<File>,
+    pub(super) bytes: u64,
     /// When the file was begun, since the Unix epoch.
     began: Duration,
     is_dirty: bool,
@@ -57,7 +57,7 @@ impl LedgerWriter {
     }
 
     /// Appends `rows`, all of them or none.
-    pub(super) fn append(&mut self, rows: &[Box<LedgerRow>], now: Duration) -> io::Result<()> {
+    pub(super) fn append(&mut self, rows: &[LedgerRow], now: Duration) -> io::Result<()> {
         if rows.is_empty() {
             return Ok(());
         }

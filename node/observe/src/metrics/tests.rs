@@ -105,7 +105,9 @@ fn answered(name: &str) -> RequestRecord {
         tokens: Tokens {
             input: Some(12),
             output: Some(300),
+            ..Tokens::default()
         },
+        cost: Some(grapevine_core::price::NanoUsd(1)),
         ..record(1)
     }
 }
@@ -116,6 +118,7 @@ fn filled() -> Metrics {
     metrics.request(&answered(MODEL), &view());
     metrics.dns().count("A", "NOERROR");
     metrics.connections().of(Listener::Public, 8);
+    metrics.show_keys(KeyRing::default());
     let tasks = metrics.tasks();
     tasks.enqueued("a:x", Duration::ZERO);
     tasks.began_again("a:x");
