@@ -219,7 +219,10 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             head: asked,
             body,
             priority: RequestPriority::Interactive,
-            model_lists: key.and_then(|key| key.rights.models.clone()).into_iter().collect(),
+            model_lists: key
+                .and_then(|key| key.rights.models.clone())
+                .into_iter()
+                .collect(),
         })))
     }
 
