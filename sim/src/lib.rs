@@ -15,6 +15,7 @@ pub mod cli;
 mod cpu;
 pub mod digest;
 mod endpoint;
+mod escrow;
 pub mod heap;
 mod matrix;
 pub mod membership;

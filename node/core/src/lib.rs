@@ -39,6 +39,7 @@ pub mod dialect;
 pub mod engine;
 pub mod escrow;
 pub mod fact;
+pub mod fair;
 pub mod forwarding;
 pub mod geo_point;
 pub mod guesses;

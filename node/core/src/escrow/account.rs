@@ -82,6 +82,9 @@ pub(super) struct Account {
     /// What this node was assigned.
     share: u64,
     pub(super) own: Rights,
+    /// Of this node's, used elsewhere under leases that are over: ready again when that must be past. Apart from what
+    /// its own requests use, since the end of one of those says nothing of these.
+    foreign: Cooling,
     /// Assigned, and not to be used yet: an earlier process may have; or, of a budget, not yet written down.
     cold: u64,
     /// Of a budget: what was ever opened in this window.
@@ -126,6 +129,7 @@ impl Account {
             purse: Arc::new(Purse::new(spec)),
             published: 0,
             share,
+            foreign: Cooling::default(),
             cold: share - own.spent,
             opened: own.spent,
             own,
@@ -167,7 +171,7 @@ impl Account {
             self.demand.see(now, taken, seen);
         }
         if class != LeaseClass::Budget {
-            self.own.ready += self.own.resting.take_ready(now);
+            self.own.ready += self.own.resting.take_ready(now) + self.foreign.take_ready(now);
             for loan in self.loans.values_mut() {
                 loan.rights.ready += loan.rights.resting.take_ready(now);
             }
@@ -186,6 +190,7 @@ impl Account {
             && self.loans.values().all(Loan::is_settled)
             && self.lent.values().all(|lent| lent.is_settled(now))
             && !is_due(self.own.resting.next_at())
+            && !is_due(self.foreign.next_at())
             && !rights.clone().any(|it| is_due(it.resting.next_at()))
             && now.since(self.used_at) > borrow::SURPLUS_KEPT
             && now.since(self.published_at) < PURSE_VALID / 5
@@ -246,7 +251,7 @@ impl Account {
         let units = units.min(self.cold);
         self.cold -= units;
         if let Some(rest) = self.class().rest() {
-            self.own.resting.push(now, units, rest);
+            self.foreign.push(now, units, rest);
         }
     }
 
@@ -263,7 +268,8 @@ impl Account {
     /// What became of all that this node was assigned; equal to its share, for checkers.
     pub(super) fn accounted(&self) -> u64 {
         let lent = self.lent.values().map(Lent::outstanding).sum::<u64>();
-        (self.cold + self.own.alive() + self.own.spent + lent).saturating_sub(self.excess)
+        (self.cold + self.foreign.total() + self.own.alive() + self.own.spent + lent)
+            .saturating_sub(self.excess)
     }
 
     /// Marks `taken` units as used now: this node's own first, so that borrowed ones can go back.
@@ -341,14 +347,14 @@ impl Account {
     }
 
     fn outlook(&self) -> Outlook {
-        let loans = self.loans.values().map(|loan| &loan.rights);
-        let all = loans.chain([&self.own]);
-        let next = all.clone().filter_map(|rights| rights.resting.next()).min();
+        let loans = self.loans.values().map(|loan| &loan.rights.resting);
+        let all = loans.chain([&self.own.resting, &self.foreign]);
+        let next = all.clone().filter_map(Cooling::next).min();
         Outlook {
             amount: self.spec.amount,
             elsewhere: self.elsewhere(),
             next: next.or_else(|| self.next_elsewhere()),
-            full_at: all.filter_map(|rights| rights.resting.last_at()).max(),
+            full_at: all.filter_map(Cooling::last_at).max(),
         }
     }
 }

@@ -103,16 +103,16 @@ impl CalendarClock {
     }
 
     /// Takes the wall clock's reading. A proven clock moves towards it by [`SLEW`] at most, and not at all where it is
-    /// further away than [`CLOCK_AGREES`]: that is a jump.
-    pub(super) fn follow(&mut self, now: Instant, wall: WallTime) {
+    /// further away than [`CLOCK_AGREES`]: that is a jump. True where a clock that is not proven was set.
+    pub(super) fn follow(&mut self, now: Instant, wall: WallTime) -> bool {
         let read = self.read(now);
+        let difference = read.differs(wall);
         if !self.is_proven {
             self.anchor = (now, wall);
-            return;
+            return difference > CLOCK_AGREES;
         }
-        let difference = read.differs(wall);
         if difference > CLOCK_AGREES {
-            return;
+            return false;
         }
         let step = difference.min(now.since(self.anchor.0) / SLEW);
         let moved = if wall > read {
@@ -121,6 +121,7 @@ impl CalendarClock {
             read.0 - step
         };
         self.anchor = (now, WallTime(moved));
+        false
     }
 }
 
@@ -178,9 +179,9 @@ mod tests {
     fn jump_of_a_running_clock_is_not_followed() {
         let mut clock = CalendarClock::new(at(0), wall(1_000));
         clock.prove();
-        clock.follow(at(10), wall(1_000_000));
+        assert!(!clock.follow(at(10), wall(1_000_000)));
         assert_eq!(clock.read(at(10)), wall(1_010));
-        clock.follow(at(20), wall(5));
+        assert!(!clock.follow(at(20), wall(5)));
         assert_eq!(clock.read(at(20)), wall(1_020));
     }
 
@@ -188,19 +189,19 @@ mod tests {
     fn small_difference_is_followed_slowly() {
         let mut clock = CalendarClock::new(at(0), wall(1_000));
         clock.prove();
-        clock.follow(at(100), wall(1_101));
+        assert!(!clock.follow(at(100), wall(1_101)));
         assert_eq!(
             clock.read(at(100)).0,
             Duration::from_secs(1_100) + Duration::from_millis(100)
         );
-        clock.follow(at(200), wall(1_199));
+        assert!(!clock.follow(at(200), wall(1_199)));
         assert_eq!(clock.read(at(200)).0, Duration::from_secs(1_200));
     }
 
     #[test]
     fn clock_that_nobody_confirmed_follows_its_correction() {
         let mut clock = CalendarClock::new(at(0), wall(0));
-        clock.follow(at(10), wall(LEAP_DAY_NOON));
+        assert!(clock.follow(at(10), wall(LEAP_DAY_NOON)));
         assert_eq!(clock.read(at(10)), wall(LEAP_DAY_NOON));
     }
 }

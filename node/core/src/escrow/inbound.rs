@@ -135,16 +135,16 @@ impl Escrow {
         hello: &StartHello,
         effects: &mut Vec<EscrowEffect>,
     ) {
-        let mut known = hello.generation;
+        let known = LeaseClass::ALL.map(|class| self.leases.known((class, from)));
+        let known = known.into_iter().fold(hello.generation, Generation::max);
         for class in LeaseClass::ALL {
             if self.leases.meet_lender((class, from), hello.generation) {
                 self.void_loans(now, class, from);
             }
             if self.leases.meet_borrower((class, from), hello.generation) {
                 self.each_of(class, |account| account.free_lent(now, from));
+                self.standing.forget_witness(from);
             }
-            let borrower = self.leases.known_borrower((class, from));
-            known = known.max(borrower);
         }
         let strays = |account: &Account| account.strays_of(from);
         let held = self.accounts.iter();
@@ -153,7 +153,8 @@ impl Escrow {
         let is_whole = held.len() <= LINES_MAX;
         held.truncate(LINES_MAX);
         let testimony = StartTestimony {
-            generation: known,
+            generation: hello.generation,
+            known,
             echo: hello.sent_at,
             version: self.version_of(from),
             wall: self.clock.read(now),
@@ -165,14 +166,14 @@ impl Escrow {
 
     fn receive_testimony(&mut self, now: Instant, from: Seat, testimony: &StartTestimony) {
         let own = self.standing.generation;
-        if testimony.generation > own {
-            // The clock went back between two starts. While nothing was asked or lent, the name can be a later one.
-            if self.standing.is_asking() && !self.leases.has_asked() {
-                self.standing.rename(Generation(testimony.generation.0 + 1));
-            }
+        if testimony.generation != own || testimony.echo > now.since_start() {
             return;
         }
-        if testimony.generation < own || testimony.echo > now.since_start() {
+        if testimony.known > own {
+            // The clock went back between two starts. While nothing was asked or lent, the name can be a later one.
+            if self.standing.is_asking() && !self.leases.has_asked() {
+                self.standing.rename(Generation(testimony.known.0 + 1));
+            }
             return;
         }
         if self.standing.is_news(from) {
@@ -185,5 +186,7 @@ impl Escrow {
         }
         let wall = self.clock.read(now);
         self.standing.testify(now, from, testimony, wall);
+        // At once: before the next tick the wall clock may be set.
+        self.prove_clock(now);
     }
 }

@@ -120,6 +120,13 @@ impl Leases {
         borrower.map_or(Generation(0), |borrower| borrower.generation)
     }
 
+    /// The latest process of a node that is known, in either part.
+    pub(super) fn known(&self, key: LeaseKey) -> Generation {
+        let lender = self.lenders.get(&key);
+        let lender = lender.map_or(Generation(0), |lender| lender.generation);
+        lender.max(self.known_borrower(key))
+    }
+
     /// Takes a borrower's message.
     pub(super) fn receive_ask(
         &mut self,

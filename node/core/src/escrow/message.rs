@@ -137,8 +137,10 @@ pub struct StartHello {
 /// What one node knows of another that has started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartTestimony {
-    /// The one that it is about, or a later one where the witness knows a later.
+    /// The process that asked.
     pub generation: Generation,
+    /// The latest process of its name that the witness knows, as borrower or as lender.
+    pub known: Generation,
     /// The hello's.
     pub echo: Duration,
     /// The highest version of its store that the witness has put in its own; 0 for none.
@@ -180,7 +182,7 @@ impl EscrowMessage {
                 LEASE_BYTES + 8 + grant.lines.iter().map(line).sum::<usize>()
             }
             MessageBody::Hello(_) => 16,
-            MessageBody::Testimony(testimony) => 36 + testimony.held.len() * 20,
+            MessageBody::Testimony(testimony) => 44 + testimony.held.len() * 20,
             MessageBody::Wrote { version } | MessageBody::Witnessed { version } => {
                 varint(version.0)
             }

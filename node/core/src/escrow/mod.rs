@@ -156,8 +156,11 @@ impl Escrow {
             .generation
             .max(Generation(start.store.generation.0 + 1));
         let others = seats.len() - 1;
+        // Any write notes the process that wrote it.
+        let is_first = start.store.generation == Generation(0);
+        let store = (start.store.version, is_first);
         Self {
-            standing: Standing::new(now, generation, start.store.version, others),
+            standing: Standing::new(now, generation, store, others),
             clock: CalendarClock::new(now, start.wall),
             leases: Leases::default(),
             accounts: BTreeMap::new(),
@@ -284,8 +287,9 @@ impl Escrow {
     }
 
     fn tick(&mut self, now: Instant, wall: WallTime, effects: &mut Vec<EscrowEffect>) {
-        self.clock.follow(now, wall);
-        self.roll(now);
+        if self.clock.follow(now, wall) {
+            self.standing.forget_agreement();
+        }
         for (class, seat) in self.leases.lapse(now) {
             self.void_loans(now, class, seat);
         }
@@ -294,10 +298,13 @@ impl Escrow {
         }
         self.start(now, effects);
         self.forget(now);
+        let wall = self.clock.read(now);
+        let number = |account: &Account| wall.window(account.spec.window);
         let is_loud = |(limit, known): (&LimitId, &Known)| {
             let account = &known.account;
             let warms = account.cold() > 0 && account.class() != LeaseClass::Budget;
-            (warms || !account.is_quiet(now)).then_some(*limit)
+            let rolls = number(account) > account.window;
+            (warms || rolls || !account.is_quiet(now)).then_some(*limit)
         };
         let loud: Vec<LimitId> = self.accounts.iter().filter_map(is_loud).collect();
         for limit in &loud {
@@ -322,6 +329,8 @@ impl Escrow {
             account.withdraw_all();
             return;
         }
+        // Before anything is published again: the window may have ended since the last tick.
+        roll(account, limit, wall, &self.writer);
         if is_warm(&self.standing, now, class) {
             account.warm();
         }
@@ -341,26 +350,6 @@ impl Escrow {
         };
         let leases = &self.leases;
         account.publish(until, now, |seat| leases.until((class, seat)));
-    }
-
-    /// Begins the calendar's next window where it has come.
-    fn roll(&mut self, now: Instant) {
-        if !self.clock.is_proven() {
-            return;
-        }
-        let wall = self.clock.read(now);
-        for (limit, known) in &mut self.accounts {
-            let account = &mut known.account;
-            let number = wall.window(account.spec.window);
-            if number > account.window {
-                account.collect(now);
-                let spent = self
-                    .writer
-                    .image()
-                    .opened(*limit, account.spec.window, number);
-                account.roll(number, spent);
-            }
-        }
     }
 
     /// What was borrowed of `lender` is void.
@@ -387,11 +376,20 @@ impl Escrow {
     }
 }
 
+/// Begins the calendar's next window where it has come.
+fn roll(account: &mut Account, limit: LimitId, wall: WallTime, writer: &Writer) {
+    let number = wall.window(account.spec.window);
+    if number > account.window {
+        let spent = writer.image().opened(limit, account.spec.window, number);
+        account.roll(number, spent);
+    }
+}
+
 /// Whether nothing of this node's shares can have been used by an earlier process, in a window that still runs.
 fn is_warm(standing: &Standing, now: Instant, class: LeaseClass) -> bool {
     let knows_all = class == LeaseClass::Held && standing.is_all_known();
     let cold = class.cold(standing.is_alone());
     standing.is_first()
         || standing.is_settled() && knows_all
-        || cold.is_some_and(|span| now.since(standing.started) >= span)
+        || standing.is_noted() && cold.is_some_and(|span| now.since(standing.started) >= span)
 }

@@ -103,10 +103,7 @@ impl Escrow {
 
     /// Goes on with the start: asks the others, and concludes from what they said.
     pub(super) fn start(&mut self, now: Instant, effects: &mut Vec<EscrowEffect>) {
-        if !self.clock.is_proven() && self.standing.is_clock_agreed() {
-            self.clock.prove();
-            self.reopen(now);
-        }
+        self.prove_clock(now);
         if let Some(is_old) = self.standing.conclude(self.clock.is_proven()) {
             if is_old {
                 self.forfeit(now);
@@ -133,6 +130,14 @@ impl Escrow {
         if self.standing.is_contradicted() && !self.clock.is_proven() && !self.has_reported_clock {
             self.has_reported_clock = true;
             effects.push(EscrowEffect::Report(EscrowReport::ClockDiffers));
+        }
+    }
+
+    /// Opens the calendar where most nodes have the same time.
+    pub(super) fn prove_clock(&mut self, now: Instant) {
+        if !self.clock.is_proven() && self.standing.is_clock_agreed() {
+            self.clock.prove();
+            self.reopen(now);
         }
     }
 

@@ -21,6 +21,8 @@ const WRITE_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Writer {
     image: StoreImage,
     number: u64,
+    /// Whether it is to be noted that this process has started.
+    is_note_due: bool,
     /// Whether this node has something to write for its own sake.
     is_own_due: bool,
     marks: BTreeMap<LimitId, BudgetMark>,
@@ -44,6 +46,7 @@ impl Writer {
         Self {
             image,
             number: 0,
+            is_note_due: true,
             is_own_due: false,
             marks: BTreeMap::new(),
             witnessed: BTreeMap::new(),
@@ -92,7 +95,8 @@ impl Escrow {
             }
             return;
         }
-        if !writer.is_own_due && writer.witnessed.is_empty() {
+        let is_note_due = std::mem::take(&mut writer.is_note_due);
+        if !is_note_due && !writer.is_own_due && writer.witnessed.is_empty() {
             return;
         }
         let is_own = std::mem::take(&mut writer.is_own_due);

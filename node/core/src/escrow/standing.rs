@@ -63,6 +63,8 @@ pub(super) struct Standing {
     testimonies: BTreeMap<Seat, Testified>,
     /// No store, and nobody knows of one.
     is_first: bool,
+    /// Whether the disk says that this node has started: the next start then knows that it is not the first.
+    is_noted: bool,
     repeated_at: Option<Instant>,
 }
 
@@ -70,7 +72,7 @@ impl Standing {
     pub(super) fn new(
         now: Instant,
         generation: Generation,
-        version: StoreVersion,
+        (version, is_first): (StoreVersion, bool),
         others: usize,
     ) -> Self {
         Self {
@@ -82,7 +84,8 @@ impl Standing {
             stored: version,
             witnesses: BTreeMap::new(),
             testimonies: BTreeMap::new(),
-            is_first: version == StoreVersion(0),
+            is_first,
+            is_noted: false,
             repeated_at: None,
         }
     }
@@ -108,6 +111,11 @@ impl Standing {
     /// Whether this node has never run before.
     pub(super) fn is_first(&self) -> bool {
         self.is_settled() && self.is_first
+    }
+
+    /// Whether the disk says that this node has started.
+    pub(super) const fn is_noted(&self) -> bool {
+        self.is_noted
     }
 
     /// Whether all others have said what they still hold of an earlier process.
@@ -172,6 +180,13 @@ impl Standing {
         self.testimonies.get(&from).is_none_or(|it| !it.is_whole)
     }
 
+    /// The wall clock was set, and nobody has confirmed it yet: who agreed must be asked again.
+    pub(super) fn forget_agreement(&mut self) {
+        for testified in self.testimonies.values_mut() {
+            testified.agrees = false;
+        }
+    }
+
     /// Ends the asking where enough have testified: true where the disk is an old one. The first write is due then.
     ///
     /// What an old disk costs is the windows that run, so that waits until it is known which these are.
@@ -215,12 +230,18 @@ impl Standing {
     /// The disk has this version.
     pub(super) fn stored(&mut self, version: StoreVersion) {
         self.stored = self.stored.max(version);
+        self.is_noted = true;
     }
 
     /// What is to be reported to `seat`, where it has not witnessed it.
     pub(super) fn report_to(&self, seat: Seat) -> Option<StoreVersion> {
         let known = self.witnesses.get(&seat).copied().unwrap_or_default();
         (self.phase != Phase::Asking && known < self.stored).then_some(self.stored)
+    }
+
+    /// `from` has started anew, perhaps with an old disk: what it witnessed is to be reported to it again.
+    pub(super) fn forget_witness(&mut self, from: Seat) {
+        self.witnesses.remove(&from);
     }
 
     /// `from` has put this version into its own store.

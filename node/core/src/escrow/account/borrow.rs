@@ -218,9 +218,17 @@ impl Account {
 
     /// The lease with a lender is over: what was borrowed is the lender's, and it counts all of it as used.
     pub(in crate::escrow) fn void_loan(&mut self, lender: Seat) {
-        let Some(loan) = self.loans.remove(&lender) else {
+        let Some(loan) = self.loans.get_mut(&lender) else {
             return;
         };
+        // What the lender said that it has is still the best guess.
+        let hint = Loan {
+            left: loan.left,
+            next_at: loan.next_at,
+            ask_after: loan.ask_after,
+            ..Loan::default()
+        };
+        let loan = std::mem::replace(loan, hint);
         let ready = self.ready();
         if self.published > ready {
             let withdrawn = self.purse.withdraw(self.published - ready);
@@ -233,7 +241,7 @@ impl Account {
             LeaseClass::Held => {}
             // A reservation from this loan must not return what is the lender's.
             LeaseClass::Rate | LeaseClass::Budget => {
-                if used + loan.rights.spent > 0 {
+                if loan.rights.alive() + loan.rights.spent > 0 {
                     self.purse.begin_epoch();
                 }
             }

@@ -143,7 +143,9 @@ impl Account {
             LeaseClass::Budget => self.surplus(now) + self.cold,
             LeaseClass::Rate | LeaseClass::Held => self.surplus(now),
         };
-        let next = self.own.resting.next_at().map(|at| now.until(at));
+        let rested = [&self.own.resting, &self.foreign];
+        let next = rested.iter().filter_map(|it| it.next_at()).min();
+        let next = next.map(|at| now.until(at));
         let lent = self.lent.get_mut(&to)?;
         let is_late = lent.granted != lent.granted_known && now.since(lent.sent_at) >= RESEND;
         let is_called = keep < lent.outstanding() && lent.keep_sent != Some(keep);
@@ -181,7 +183,7 @@ impl Account {
             return;
         };
         match self.class().rest() {
-            Some(rest) => self.own.resting.push(now, lent.outstanding(), rest),
+            Some(rest) => self.foreign.push(now, lent.outstanding(), rest),
             None => self.own.spent += lent.outstanding(),
         }
     }
@@ -233,7 +235,8 @@ impl Account {
             return u64::MAX;
         }
         let own = self.reserve(now);
-        let short = own.min(self.share).saturating_sub(self.own.alive()) + self.excess;
+        let alive = self.own.alive() + self.foreign.total();
+        let short = own.min(self.share).saturating_sub(alive) + self.excess;
         if short > 0 {
             let all = self.lent.values().map(Lent::outstanding).sum::<u64>();
             let part = (u128::from(short) * u128::from(out)).div_ceil(u128::from(all));

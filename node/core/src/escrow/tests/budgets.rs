@@ -141,3 +141,19 @@ fn use_beyond_a_reservation_is_taken_from_what_comes_next() {
     let rest = mesh.load(&[0], spec, 10, secs(10));
     assert_eq!(rest, 49);
 }
+
+#[test]
+fn message_between_midnight_and_the_next_tick_publishes_nothing_of_yesterday() {
+    let mut mesh = Mesh::new(1);
+    let spec = spec(960, LimitWindow::Day);
+    mesh.load(&[0], spec, 1, secs(57));
+    let purse = mesh.purse(0, spec);
+    while mesh.now.since_start() < Duration::from_millis(59_900) {
+        mesh.take(0, spec);
+        mesh.tick();
+    }
+    assert!(purse.take(mesh.now, 1).is_ok());
+    mesh.now = Instant::from_start(Duration::from_millis(60_001));
+    mesh.handle(0, EscrowEvent::Empty(limit()));
+    assert!(purse.take(mesh.now, 1).is_err());
+}
