@@ -99,7 +99,7 @@ impl<'a> World<'a> {
         let node = |at: usize| {
             // Within 400 parts in a million of true time.
             let drift = 1.0 + (chance::unit(&mut chance.membership) - 0.5) * 8e-4;
-            Node::new(names.clone(), at, drift * breach.rate())
+            Node::new(names.clone(), at, drift * breach.rate(at))
         };
         let nodes = (0..case.nodes).map(node).collect();
         let id = |at: usize| LimitId::of(&[case.limits[at].name, &at.to_string()]);
@@ -199,8 +199,7 @@ impl<'a> World<'a> {
             let late = Happening::Arrived { to, from, message };
             return self.heap.plan(asleep_until, late);
         }
-        let local = self.nodes[to].local(self.now);
-        self.breach.message(&mut message, local.since_start());
+        self.breach.message(&mut message);
         self.handle(to, EscrowEvent::Received(seat(from), message));
         self.check_all();
     }
