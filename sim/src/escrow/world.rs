@@ -1,6 +1,8 @@
 //! Everything together: nodes, network, requests, faults, and the checker after every event.
 
-use std::collections::BTreeMap;
+mod disturb;
+mod judge;
+
 use std::time::Duration;
 
 use grapevine_core::Instant;
@@ -17,13 +19,13 @@ use crate::digest::Digest;
 use crate::heap::Heap;
 use crate::matrix;
 use crate::membership::{Carrier, NodeIndex};
-use crate::network::{Network, Rule, RuleEffect};
+use crate::network::Network;
 
 use super::case::{Case, Reach};
 use super::check::Counter;
 use super::fault::{DiskFate, Fault};
 use super::node::{Node, Running};
-use super::outcome::{LimitOutcome, Outcome};
+use super::outcome::Outcome;
 use super::sabotage::Breach;
 
 /// Requests come after this: the nodes have met.
@@ -347,157 +349,6 @@ impl<'a> World<'a> {
             Reach::All => all,
         };
         self.active = chosen(all, count, &mut self.chance.workload);
-    }
-
-    /// What could be taken anywhere is within the limit.
-    fn check(&mut self, limit: usize) {
-        let spec = self.case.limits[limit].spec;
-        let mut takeable: BTreeMap<u32, u64> = BTreeMap::new();
-        for node in &self.nodes {
-            let local = node.local(self.now);
-            if let Some(escrow) = &node.escrow {
-                let number = match spec.window {
-                    LimitWindow::Day | LimitWindow::Month => escrow.window(local, spec),
-                    LimitWindow::Minute | LimitWindow::Held => Some(0),
-                };
-                let units = escrow.takeable(local, self.ids[limit]);
-                *takeable.entry(number.unwrap_or(0)).or_default() += units;
-            }
-        }
-        let wrong = self.counters[limit].check(self.now, &takeable);
-        self.accuse(wrong);
-    }
-
-    /// The same for all limits, unless there are too many: then for one after another.
-    fn check_all(&mut self) {
-        const AT_ONCE: usize = 8;
-        if self.case.limits.len() <= AT_ONCE {
-            (0..self.case.limits.len()).for_each(|limit| self.check(limit));
-            self.audit();
-        }
-    }
-
-    /// No right was made or lost.
-    fn audit(&mut self) {
-        for limit in 0..self.ids.len() {
-            let id = self.ids[limit];
-            let escrows = self.nodes.iter().filter_map(|node| node.escrow.as_ref());
-            let mut audits = escrows.filter_map(|escrow| escrow.audit(id));
-            let wrong = audits.find(|(share, accounted)| share != accounted);
-            self.accuse(wrong.map(|(share, accounted)| {
-                format!("a node was assigned {share} and accounts for {accounted}")
-            }));
-        }
-    }
-
-    fn accuse(&mut self, wrong: Option<String>) {
-        if let Some(what) = wrong {
-            self.violation.get_or_insert(Violation {
-                checker: "escrow",
-                at: self.now.since_start(),
-                what,
-            });
-        }
-    }
-
-    fn outcome(self) -> Outcome {
-        let minutes = self.case.span.as_secs_f64() / 60.0;
-        let of = |(counter, counted): (&Counter, &super::case::Counted)| {
-            let amount = counted.spec.amount as f64;
-            let used = match counted.spec.window {
-                // The first minute has the whole limit at once, and so has each window that begins in the run.
-                LimitWindow::Minute => counter.total as f64 / (amount * minutes),
-                LimitWindow::Held => counter.peak as f64 / amount,
-                LimitWindow::Day | LimitWindow::Month => counter.most_spent() as f64 / amount,
-            };
-            LimitOutcome {
-                name: counted.name,
-                used,
-            }
-        };
-        let limits: Vec<LimitOutcome> = self
-            .counters
-            .iter()
-            .zip(&self.case.limits)
-            .map(of)
-            .collect();
-        let mut violation = self.violation;
-        if let (None, Some(least)) = (&violation, self.case.use_min)
-            && let Some(limit) = limits.iter().find(|limit| limit.used < least)
-        {
-            violation = Some(Violation {
-                checker: "use of limits",
-                at: self.now.since_start(),
-                what: format!(
-                    "{} was used to {:.3}, at least {least} is due",
-                    limit.name, limit.used
-                ),
-            });
-        }
-        Outcome {
-            case: self.case.name.clone(),
-            seed: self.seed,
-            nodes: self.nodes.len(),
-            span: self.case.span,
-            limits,
-            bytes: self.bytes,
-            faults: self.faults,
-            digest: self.digest,
-            violation,
-        }
-    }
-
-    fn plan_fault(&mut self, from: Instant) {
-        let next = (self.case.trouble).next(self.nodes.len(), &mut self.chance.faults);
-        if let Some((wait, fault)) = next {
-            self.heap.plan(from + wait, Happening::Fault(fault));
-        }
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        self.plan_fault(self.now);
-        self.faults += 1;
-        match fault {
-            Fault::Partition(side, lasts) => {
-                let other: Vec<bool> = side.iter().map(|is_in| !is_in).collect();
-                self.cut(side.clone(), other.clone(), lasts);
-                self.cut(other, side, lasts);
-            }
-            Fault::OneWay(side, lasts) => {
-                let other = side.iter().map(|is_in| !is_in).collect();
-                self.cut(side, other, lasts);
-            }
-            Fault::Crash(node, down, fate) => {
-                if self.nodes[node].escrow.is_some() {
-                    self.crash(node);
-                    self.heap
-                        .plan(self.now + down, Happening::Start(node, fate));
-                }
-            }
-            Fault::Jump(node, secs) => self.nodes[node].wall_ahead = secs,
-            Fault::Stall(node, lasts) => self.nodes[node].asleep_until = self.now + lasts,
-        }
-    }
-
-    fn crash(&mut self, node: usize) {
-        for request in self.nodes[node].crash() {
-            for counter in &mut self.counters {
-                counter.cut_short(request);
-            }
-        }
-    }
-
-    fn cut(&mut self, from: Vec<bool>, to: Vec<bool>, lasts: Duration) {
-        self.requests += 1;
-        let id = usize::try_from(self.requests).unwrap_or(usize::MAX);
-        let effect = RuleEffect::Cut;
-        self.network.add(Rule {
-            id,
-            from,
-            to,
-            effect,
-        });
-        self.heap.plan(self.now + lasts, Happening::Healed(id));
     }
 }
 
