@@ -40,6 +40,7 @@ pub(super) struct Hub<L> {
     pub(super) serials: AtomicU64,
     pub(super) gossip: mpsc::Sender<(GossipSender, Bytes)>,
     pub(super) rumors: mpsc::Sender<(NodeName, Bytes)>,
+    pub(super) rights: mpsc::Sender<(NodeName, Bytes)>,
     pub(super) pending: PendingGossip,
     pub(super) forwards: SharedForwards,
     /// The memory that bodies may take: requests of peers, and answers to this node's own calls.

@@ -37,6 +37,7 @@ use super::links::Links;
 use super::members::Members;
 use super::receive::receive_body;
 use super::respond::{delivered, refuse, write};
+use super::rights::Ways;
 use super::streams::{self, CallStream, ReceiveError};
 
 /// The longest that a call is served, whatever its caller allows.
@@ -78,9 +79,7 @@ impl Insider {
     /// Calls peers over `links`, and asks for dials through `strangers`.
     pub(super) fn new(
         me: &NodeName,
-        links: &Links,
-        members: &watch::Receiver<Members>,
-        strangers: &mpsc::Sender<SocketAddr>,
+        (links, members, strangers): Ways<'_>,
         bodies: &BodyBudget,
     ) -> Self {
         Self {

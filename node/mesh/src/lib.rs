@@ -4,7 +4,7 @@
 //! `runtime` with `socket` and `relay` (what QUIC runs on, and how threads wake each other), [`hello`],
 //! [`link`] (one connection), [`links`] (which of several is used), `session` and `gone` (its lifetime and its
 //! end), `dial` and `accept` (how it is opened); [`forward`] and [`serve`] (a call's two ends), with `answer`,
-//! `admission`, `receive` and `respond`; `inside` (calls of nodes to each other); [`wire`] (the links as gossip
+//! `admission`, `receive` and `respond`; `inside` (calls of nodes to each other), `rights` (messages about the rights of limits); [`wire`] (the links as gossip
 //! uses them) and [`gossip`] itself. `hub` holds what the tasks that serve peers share, and `start` starts them
 //! all.
 //!
@@ -39,6 +39,7 @@ mod preference;
 mod receive;
 mod relay;
 mod respond;
+mod rights;
 mod rules;
 mod runtime;
 pub mod serve;
@@ -57,6 +58,7 @@ pub use credentials::{Credentials, CredentialsError};
 pub use forward::Forwarder;
 pub use members::Members;
 pub use outgoing::MeshOutgoing;
+pub use rights::{RightsOutput, RightsWay};
 pub use rules::ServingRules;
 pub use start::{MeshHandle, MeshOptions, MeshParts, MeshStartError, start};
 

@@ -1,6 +1,6 @@
 //! What a peer sends beside calls: messages on streams of their own, within the rates of one peer.
 //!
-//! Gossip, rumors and echoes of all peers share queues and a thread. So each connection gets a rate far above
+//! Gossip, rumors, rights and echoes of all peers share queues and a thread. So each connection gets a rate far above
 //! what an honest peer sends, and anything beyond it is dropped before it is read or queued: gossip repeats
 //! itself, and repairs a lost rumor, and the next ping is half a second away.
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use grapevine_base::exchange::CallLocal;
 use grapevine_core::Instant;
 use grapevine_core::allowance::Allowance;
-use grapevine_proto::frame::{TAG_GOSSIP, TAG_RUMOR};
+use grapevine_proto::frame::{RIGHTS_BYTES_MAX, TAG_GOSSIP, TAG_RIGHTS, TAG_RUMOR};
 use quinn::{ConnectionError, RecvStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
@@ -34,6 +34,10 @@ const GOSSIP_COST_BYTES: usize = 4 * 1_024;
 /// Rumors on one connection.
 const RUMORS_PER_SECOND: u32 = 500;
 
+/// Messages about rights on one connection. An honest peer sends some ten a second for each class of limits, and one
+/// more for each 256 limits that move.
+const RIGHTS_PER_SECOND: u32 = 1_000;
+
 /// Pings on one connection that are answered. An honest peer sends two a second.
 const PINGS_PER_SECOND: u32 = 20;
 
@@ -48,6 +52,7 @@ pub(super) struct Intake {
 struct Rates {
     gossip: Allowance,
     rumors: Allowance,
+    rights: Allowance,
     pings: Allowance,
 }
 
@@ -57,6 +62,7 @@ impl Intake {
         let rates = Rates {
             gossip: rate(GOSSIP_PER_SECOND),
             rumors: rate(RUMORS_PER_SECOND),
+            rights: rate(RIGHTS_PER_SECOND),
             pings: rate(PINGS_PER_SECOND),
         };
         Self {
@@ -72,6 +78,10 @@ impl Intake {
 
     fn takes_rumor(&self, now: Instant) -> bool {
         self.with(|rates| rates.rumors.take(now, 1))
+    }
+
+    fn takes_rights(&self, now: Instant) -> bool {
+        self.with(|rates| rates.rights.take(now, 1))
     }
 
     fn takes_gossip(&self, now: Instant, bytes: usize) -> bool {
@@ -129,6 +139,9 @@ async fn take_message<L: CallLocal>(
                 let _ = hub.rumors.try_send((link.peer.clone(), message.slice(1..)));
             }
         }
+        Some(&TAG_RIGHTS) if message.len() <= 1 + RIGHTS_BYTES_MAX => {
+            take_rights(hub, link, intake, message.slice(1..));
+        }
         _ => debug!(peer.name = %link.peer, "message of unknown kind"),
     }
 }
@@ -146,6 +159,14 @@ pub(super) fn take_gossip<L>(hub: &Hub<L>, link: &PeerLink, intake: &Intake, mes
     let _ = hub.gossip.try_send((from, message));
 }
 
+/// Queues a message about rights.
+pub(super) fn take_rights<L>(hub: &Hub<L>, link: &PeerLink, intake: &Intake, message: Bytes) {
+    if intake.takes_rights(hub.driver.now()) {
+        // A full queue drops: the next message says all that this one does.
+        let _ = hub.rights.try_send((link.peer.clone(), message));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +178,7 @@ mod tests {
         let count = |takes: &dyn Fn() -> bool| (0..10_000).filter(|_| takes()).count();
         assert_eq!(count(&|| intake.takes_gossip(now, 100)), 400);
         assert_eq!(count(&|| intake.takes_rumor(now)), 500);
+        assert_eq!(count(&|| intake.takes_rights(now)), 1_000);
         assert_eq!(count(&|| intake.takes_ping(now)), 20);
         let later = now + std::time::Duration::from_secs(1);
         let longest = || intake.takes_gossip(later, GOSSIP_BYTES_MAX);

@@ -1,4 +1,4 @@
-//! Gossip and rumors on their way to one peer.
+//! Gossip, rumors and messages about rights on their way to one peer.
 //!
 //! Nothing that queues here waits: chitchat has one loop, and a send that blocked there for 3 s on a
 //! dead peer raised the detection of failures on all nodes from 1.4 s to 21 s.
@@ -7,13 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use grapevine_proto::frame::{TAG_GOSSIP, TAG_RUMOR};
+use grapevine_proto::frame::{TAG_GOSSIP, TAG_RIGHTS, TAG_RUMOR};
 use quinn::Connection;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 /// Rumors that wait for one peer; more are dropped, since gossip repairs what was missed.
 const RUMORS_MAX: usize = 64;
+
+/// Messages about rights that are too long for a datagram and wait for one peer; more are dropped, and the next says
+/// all that they said.
+const RIGHTS_MAX: usize = 16;
 
 /// How long one message may take to be handed to the connection.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,6 +31,7 @@ pub struct Outbox {
     gossip: Arc<Mutex<Option<Bytes>>>,
     gossip_waits: Arc<Notify>,
     rumors: mpsc::Sender<Bytes>,
+    rights: mpsc::Sender<Bytes>,
 }
 
 /// The other end of an [`Outbox`].
@@ -35,22 +40,26 @@ pub struct OutboxReceiver {
     gossip: Arc<Mutex<Option<Bytes>>>,
     gossip_waits: Arc<Notify>,
     rumors: mpsc::Receiver<Bytes>,
+    rights: mpsc::Receiver<Bytes>,
 }
 
 /// An empty outbox and its other end.
 pub fn outbox() -> (Outbox, OutboxReceiver) {
     let (rumors, rumors_out) = mpsc::channel(RUMORS_MAX);
+    let (rights, rights_out) = mpsc::channel(RIGHTS_MAX);
     let gossip = Arc::<Mutex<Option<Bytes>>>::default();
     let gossip_waits = Arc::<Notify>::default();
     let outbox = Outbox {
         gossip: Arc::clone(&gossip),
         gossip_waits: Arc::clone(&gossip_waits),
         rumors,
+        rights,
     };
     let outgoing = OutboxReceiver {
         gossip,
         gossip_waits,
         rumors: rumors_out,
+        rights: rights_out,
     };
     (outbox, outgoing)
 }
@@ -73,6 +82,15 @@ impl Outbox {
     pub fn rumor(&self, rumor: Bytes) -> bool {
         self.rumors.try_send(rumor).is_ok()
     }
+
+    /// Sends a message about rights, its first byte included; false when it is dropped.
+    pub fn rights(&self, connection: &Connection, message: &Bytes) -> bool {
+        let fits = |max: usize| message.len() <= max;
+        if connection.max_datagram_size().is_some_and(fits) {
+            return connection.send_datagram(message.clone()).is_ok();
+        }
+        self.rights.try_send(message.slice(1..)).is_ok()
+    }
 }
 
 impl OutboxReceiver {
@@ -81,6 +99,7 @@ impl OutboxReceiver {
         loop {
             let (tag, message) = tokio::select! {
                 Some(rumor) = self.rumors.recv() => (TAG_RUMOR, Some(rumor)),
+                Some(rights) = self.rights.recv() => (TAG_RIGHTS, Some(rights)),
                 () = self.gossip_waits.notified() => (TAG_GOSSIP, self.take_gossip()),
                 else => return,
             };

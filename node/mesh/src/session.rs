@@ -221,6 +221,9 @@ fn take_datagram<L: CallLocal>(
         Ok(Datagram::Gossip(_)) => {
             messages::take_gossip(hub, link, intake, datagram.slice(1..));
         }
+        Ok(Datagram::Rights(_)) => {
+            messages::take_rights(hub, link, intake, datagram.slice(1..));
+        }
         Ok(Datagram::Ping(Ping { sequence })) => {
             let Some(room) = link.connection.max_datagram_size() else {
                 return;

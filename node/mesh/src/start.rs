@@ -36,6 +36,7 @@ use super::links::Links;
 use super::members::Members;
 use super::outgoing::MeshOutgoing;
 use super::pending::PendingGossip;
+use super::rights::{self, RightsWay};
 use super::rules::{Rules, ServingRules};
 use super::signer::Signer;
 use super::wire::Incoming;
@@ -96,6 +97,8 @@ pub struct MeshParts {
     pub outgoing: MeshOutgoing,
     /// What gossip takes in.
     pub incoming: Incoming,
+    /// The way of messages about rights.
+    pub rights: RightsWay,
 }
 
 /// The handle of the running mesh. Cheap to clone; dropping it does not end the mesh.
@@ -131,13 +134,9 @@ pub async fn start<L: CallLocal>(
     let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
     let (strangers, strangers_in) = mpsc::channel(STRANGERS_MAX);
     let (members, members_in) = watch::channel(Members::new());
-    let insider = Insider::new(
-        &config.node,
-        &links,
-        &members_in,
-        &strangers,
-        &config.bodies,
-    );
+    let ways = (&links, &members_in, &strangers);
+    let insider = Insider::new(&config.node, ways, &config.bodies);
+    let (rights, rights_way) = rights::open(ways);
     let pending = PendingGossip::new(strangers);
     let own_addresses = own_addresses(&endpoint, advertised);
     let hub = Arc::new(Hub {
@@ -155,6 +154,7 @@ pub async fn start<L: CallLocal>(
         serials: AtomicU64::new(1),
         gossip,
         rumors,
+        rights,
         pending: pending.clone(),
         forwards: SharedForwards::default(),
         bodies: config.bodies,
@@ -183,6 +183,7 @@ pub async fn start<L: CallLocal>(
         inside: Arc::new(insider),
         outgoing: MeshOutgoing::new(links, pending, own_addresses, members),
         incoming: Incoming::new(gossip_in, rumors_in),
+        rights: rights_way,
     })
 }
 

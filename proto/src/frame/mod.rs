@@ -23,6 +23,7 @@ mod greeting;
 mod inside;
 mod ping;
 pub mod reset;
+mod rights;
 
 pub use call::{NoAnswer, RequestHead, ResponseHead, ResponseStart, WireLoad};
 pub use greeting::{Greeting, HOST_BYTES_MAX};
@@ -30,6 +31,7 @@ pub use inside::{INSIDE_METHOD, InsideHead};
 pub use ping::{
     Datagram, LOADS_MAX, Ping, Pong, TAG_GOSSIP, TAG_GREETING, TAG_PING, TAG_PONG, TAG_RUMOR,
 };
+pub use rights::{RIGHTS_BYTES_MAX, TAG_RIGHTS, decode_rights, encode_rights};
 
 use grapevine_core::ids::NameError;
 

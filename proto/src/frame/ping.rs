@@ -1,4 +1,4 @@
-//! What a datagram of a link carries: gossip, or a ping and its echo.
+//! What a datagram of a link carries: gossip, a ping and its echo, or a message about rights.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use grapevine_core::ids::UpstreamName;
 
 use super::DecodeError;
 use super::codec;
+use super::rights::TAG_RIGHTS;
 
 /// First byte of a datagram or of a unidirectional stream that carries gossip.
 pub const TAG_GOSSIP: u8 = 1;
@@ -32,6 +33,8 @@ pub enum Datagram<'a> {
     Ping(Ping),
     /// The echo.
     Pong(Pong),
+    /// A message about the rights of limits.
+    Rights(&'a [u8]),
 }
 
 /// Asks for an echo at once.
@@ -111,6 +114,7 @@ impl<'a> Datagram<'a> {
                 Ok(Self::Ping(Ping { sequence }))
             }
             TAG_PONG => decode_pong(payload).map(Self::Pong),
+            TAG_RIGHTS => Ok(Self::Rights(payload)),
             _ => Err(DecodeError::Malformed),
         }
     }
