@@ -269,6 +269,12 @@ pub struct LimitsConfig {
     pub in_flight: Option<u32>,
     /// Waiting polls of workers out of process, counted apart from requests.
     pub polls: u32,
+    /// The nodes that hold the rights of keys' limits.
+    pub nodes: Vec<NodeName>,
+    /// Where this node keeps what it opened of budgets.
+    pub file: PathBuf,
+    /// Tokens of an answer that are reserved where the request does not say how many it allows.
+    pub max_tokens: u64,
 }
 
 impl Default for LimitsConfig {
@@ -286,6 +292,9 @@ impl Default for LimitsConfig {
             connections: 16_384,
             in_flight: None,
             polls: 256,
+            nodes: Vec::new(),
+            file: PathBuf::new(),
+            max_tokens: 4_096,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
 
 mod auth;
+mod limits;
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use serde_json::{Map, Value, json};
 
 use super::checked::{
     Concurrency, Config, CorsOrigins, DnsConfig, GeoConfig, IssuedKeysConfig, KeyConfig,
-    LedgerConfig, LimitsConfig, LogFormat, MeshConfig, NodeConfig, RoutingConfig, TracingConfig,
-    UpstreamConfig, UpstreamModels,
+    LedgerConfig, LogFormat, MeshConfig, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig,
+    UpstreamModels,
 };
 use super::prices::PriceTable;
 use super::secret::REDACTED;
@@ -43,7 +44,7 @@ impl Config {
             "geo": geo(&self.geo, &self.residency),
             "residency": self.residency.rules().iter().map(rule).collect::<Vec<_>>(),
             "dns": self.dns.as_ref().map(dns),
-            "limits": limits(&self.limits),
+            "limits": limits::limits(&self.limits),
             "usage": {"ask": if self.usage.ask { "on" } else { "off" }},
             "keys": keys,
             "issued_keys": self.issued_keys.as_ref().map(issued_keys),
@@ -300,21 +301,6 @@ fn dns(dns: &DnsConfig) -> Value {
         "zone": dns.zone.as_str(),
         "ttl": format_duration(dns.ttl),
         "name_servers": servers,
-    })
-}
-
-fn limits(limits: &LimitsConfig) -> Value {
-    json!({
-        "body": limits.body.to_string(),
-        "body_memory": limits.body_memory.to_string(),
-        "header_count": limits.header_count,
-        "header_size": limits.header_size.to_string(),
-        "header_timeout": format_duration(limits.header_timeout),
-        "idle_timeout": format_duration(limits.idle_timeout),
-        "body_timeout": format_duration(limits.body_timeout),
-        "connections": limits.connections,
-        "in_flight": limits.in_flight,
-        "polls": limits.polls,
     })
 }
 

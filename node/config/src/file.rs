@@ -277,6 +277,16 @@ pub struct LimitsFile {
     /// The maximum number of waiting polls of external workers, at least 2, at most half of them with one key; they
     /// do not count as requests in flight. Default: 256.
     pub polls: Option<u64>,
+    /// The nodes that hold the rights of keys' limits (rpm, tpm, budget), by name, at most 128: the same list at all of
+    /// them. Requests of keys with limits are answered at these nodes alone. Needed in a mesh where keys have limits.
+    /// Default: none; a node without a mesh holds all rights.
+    pub nodes: Option<Vec<Item<String>>>,
+    /// Where this node keeps what it opened of budgets. Default: grapevine-limits-NAME.json with the node's name, next
+    /// to the configuration file.
+    pub file: Option<String>,
+    /// Tokens of an answer that are reserved where the request does not say how many it allows, 1 to 1000000.
+    /// Default: 4096.
+    pub max_tokens: Option<u64>,
 }
 
 /// Web origins that may call the API from a browser.

@@ -54,6 +54,13 @@ impl KeyId {
     }
 }
 
+impl KeyId {
+    /// The text, shared.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
 impl FromStr for KeyId {
     type Err = KeyIdError;
 

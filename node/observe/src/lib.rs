@@ -13,6 +13,7 @@ mod keys;
 mod labels;
 pub mod ledger;
 pub mod ledger_row;
+mod limits;
 pub mod log;
 pub mod losses;
 pub mod metrics;

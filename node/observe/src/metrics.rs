@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
+use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_core::request::FallbackCause;
 use grapevine_core::view::View;
@@ -34,6 +35,7 @@ use super::labels::{
     AttemptLabels, BuildLabels, CauseLabels, KindLabels, ModelLabels, PathLabels, PeerLabels,
     StatusLabels, UpstreamLabels,
 };
+use super::limits::LimitMetrics;
 use super::losses::{LossMetrics, Losses};
 use super::notices;
 use super::recent::RecentFamily;
@@ -75,6 +77,7 @@ struct Inner {
     usage: Usage,
     bodies: BodyMemory,
     keys: KeyMetrics,
+    limits: LimitMetrics,
     dns: DnsQueries,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
@@ -184,6 +187,11 @@ impl Metrics {
         self.0.keys.show(ring);
     }
 
+    /// Shows the limits of keys behind `limits`.
+    pub fn show_limits(&self, limits: LimitsHandle) {
+        self.0.limits.show(limits);
+    }
+
     /// Shows how much of `budget` request bodies hold.
     pub fn show_bodies(&self, budget: BodyBudget) {
         self.0.bodies.show(budget);
@@ -236,6 +244,7 @@ impl Metrics {
         metrics.tasks.read(view);
         metrics.bodies.read();
         metrics.keys.read();
+        metrics.limits.read();
     }
 }
 
@@ -266,6 +275,7 @@ impl Inner {
             usage: Usage::register(families),
             bodies: BodyMemory::register(families),
             keys: KeyMetrics::register(families),
+            limits: LimitMetrics::register(families),
             dns: DnsQueries::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),

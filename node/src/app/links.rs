@@ -9,8 +9,8 @@ use grapevine_base::vital::Vital;
 use grapevine_config::Config;
 use grapevine_core::ids::Generation;
 use grapevine_http::upstream::UpstreamClient;
-use grapevine_mesh::MeshHandle;
 use grapevine_mesh::gossip::{Gossip, GossipConfig};
+use grapevine_mesh::{MeshHandle, RightsWay};
 use grapevine_observe::metrics::Metrics;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -24,6 +24,8 @@ use super::{NodeStartError, reload};
 pub(super) struct Mesh {
     pub(super) handle: MeshHandle,
     pub(super) gossip: Gossip,
+    /// The way of messages about rights, until the limits' task takes it.
+    pub(super) rights: Option<RightsWay>,
     /// Calls the inside of peers.
     pub(super) inside: Arc<dyn CallInside>,
     /// Where peers' calls about background work arrive.
@@ -91,6 +93,7 @@ pub(super) async fn start(
         Some(Mesh {
             handle: parts.handle,
             gossip,
+            rights: Some(parts.rights),
             inside: parts.inside,
             inside_slot,
         }),

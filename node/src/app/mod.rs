@@ -12,6 +12,7 @@ mod error;
 mod geography;
 mod insides;
 mod keys;
+mod limits;
 mod links;
 mod losses;
 mod names;

@@ -11,6 +11,7 @@ use grapevine_base::bodies::BodyBudget;
 use grapevine_base::clock::{self, Clock};
 use grapevine_base::driver::{Driver, DriverHandle, Outlets, Publication};
 use grapevine_base::exchange::InsideSlot;
+use grapevine_base::limits::LimitsHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::{Config, Sources};
@@ -45,6 +46,7 @@ use tokio::task::AbortHandle;
 use super::geography::Geography;
 use super::insides::Insides;
 use super::keys::{KeyKeeper, Spreading};
+use super::limits::{self, LimitDriver};
 use super::links::{self, Mesh};
 use super::losses::losses;
 use super::names::Names;
@@ -90,7 +92,6 @@ impl App {
         let (api, operator) = tasks_api(hub.as_ref());
         let context = ground.context(&ingress, &recorder, peers, api);
         let workers = ground.open(&config, public_tls.clone(), context)?;
-
         let names = ground.answer_names(&config).await?;
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
@@ -155,6 +156,9 @@ struct Ground {
     shares: Shares,
     keys: KeyKeeper,
     usage: UsageDesk,
+    limits: LimitsHandle,
+    /// Until it runs; `None` where the node holds no rights.
+    limit_driver: Option<LimitDriver>,
     /// Until it runs.
     spreading: Option<Spreading>,
     /// `None` where nothing is traced.
@@ -186,8 +190,9 @@ impl Ground {
         let (common, watched) = ((&self.driver, &self.bodies), (&self.metrics, &self.vital));
         let own = (local, insides);
         let started = links::start(config, generation, common, watched, own, publications);
-        let (mesh, peers, tasks) = started.await?;
+        let (mut mesh, peers, tasks) = started.await?;
         self.tasks.extend(tasks);
+        self.hold_rights(mesh.as_mut());
         let inside = mesh.as_ref().map(|mesh| Arc::clone(&mesh.inside));
         self.usage.reach(inside.clone());
         if let Some(spreading) = self.spreading.take() {
@@ -195,6 +200,14 @@ impl Ground {
             self.keep("statements about keys", spreading.run(driver, inside));
         }
         Ok((mesh, peers))
+    }
+
+    /// Applies limits of keys, where this node holds rights.
+    fn hold_rights(&mut self, mesh: Option<&mut Mesh>) {
+        let way = mesh.and_then(|mesh| mesh.rights.take());
+        if let Some(driver) = self.limit_driver.take() {
+            self.keep("limits of keys", driver.run(way));
+        }
     }
 
     /// Keeps the last requests, and counts all of them.
@@ -255,6 +268,8 @@ impl Ground {
         let (keys, spreading) = KeyKeeper::load(config)?;
         metrics.show_keys(keys.ring().clone());
         let usage = UsageDesk::start(config, &driver)?;
+        let (limits, limit_driver) = limits::prepare(config, clock, generation)?;
+        metrics.show_limits(limits.clone());
         let readiness = Readiness::default();
         readiness.set_alone(config.mesh.is_none());
         readiness.set_open_to_all(translate::is_open_to_all(config));
@@ -272,6 +287,8 @@ impl Ground {
             shares: capacity::shares(config),
             keys,
             usage,
+            limits,
+            limit_driver,
             spreading: Some(spreading),
             tracer: None,
             vital: Vital::default(),
@@ -307,6 +324,7 @@ impl Ground {
         let explainer = Explainer {
             settings: Arc::clone(ingress),
             driver: self.driver.clone(),
+            limits: self.limits.clone(),
         };
         Admin {
             driver: self.driver.clone(),

@@ -304,6 +304,7 @@ pub(super) fn ingress_settings(config: &Config, ring: &KeyRing) -> ingress::Ingr
         fallbacks: Arc::new(config.routing.fallback_models.clone()),
         model_notes: Arc::new(model_notes(config)),
         deadline: config.routing.deadline,
+        output_cap: config.limits.max_tokens,
         asks_usage: config.usage.ask,
         keys: Keys::new(filed_keys(config)).beside(ring.clone()),
         cors: match &config.cors {

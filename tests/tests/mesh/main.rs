@@ -6,6 +6,7 @@ mod geography;
 mod harness;
 mod issued_keys;
 mod layouts;
+mod limits;
 mod regions;
 mod routing;
 mod steering;

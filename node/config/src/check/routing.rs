@@ -5,9 +5,10 @@ use std::time::Duration;
 use grapevine_core::outcome::RetryOn;
 use grapevine_core::route::Strategy;
 
-use super::super::checked::{LimitsConfig, RoutingConfig, UpstreamConfig};
+use super::super::checked::{LimitsConfig, NodeConfig, RoutingConfig, UpstreamConfig};
 use super::super::file::{HedgeWord, Item, LimitsFile, RetryText, RoutingFile, StrategyWord};
 use super::super::text::{ByteSize, format_duration};
+use super::rights::RightsConfig;
 use super::{Checker, items};
 
 /// Attempts within one request.
@@ -110,8 +111,22 @@ impl Checker<'_> {
         retry_on
     }
 
-    pub(super) fn limits(&mut self, file: Option<&LimitsFile>) -> LimitsConfig {
-        let default = LimitsConfig::default();
+    pub(super) fn limits(
+        &mut self,
+        file: Option<&LimitsFile>,
+        node: Option<&NodeConfig>,
+    ) -> LimitsConfig {
+        let RightsConfig {
+            nodes,
+            file: path,
+            max_tokens,
+        } = self.rights(file, node);
+        let default = LimitsConfig {
+            nodes,
+            file: path,
+            max_tokens,
+            ..LimitsConfig::default()
+        };
         let Some(file) = file else { return default };
         let waits = Duration::from_millis(10)..=Duration::from_secs(3_600);
         let body = ByteSize::kib(1)..=ByteSize::mib(1_024);
@@ -159,6 +174,7 @@ impl Checker<'_> {
             connections: usize::try_from(connections).unwrap_or(default.connections),
             in_flight: self.count_where_given("limits.in_flight", file.in_flight, 1..=1_000_000),
             polls: self.count("limits.polls", file.polls, default.polls, 2..=100_000),
+            ..default
         }
     }
 

@@ -22,11 +22,11 @@ pub struct KeyFile {
     /// Makes the key an external worker's key: it may only create and run tasks of these services, such as
     /// [my-plugin:process]. Default: none, the key is a client's.
     pub services: Option<Vec<Item<String>>>,
-    /// Requests per minute, at least 1; 200k is 200,000. Not enforced yet. Default: no limit.
+    /// Requests per minute, at least 1; 200k is 200,000. Over the whole mesh. Default: no limit.
     pub rpm: Option<CountText>,
-    /// Tokens per minute, at least 1; 200k is 200,000. Not enforced yet. Default: no limit.
+    /// Tokens per minute, at least 1; 200k is 200,000. Over the whole mesh. Default: no limit.
     pub tpm: Option<CountText>,
-    /// US dollars per day or month, such as 50usd/month. Not enforced yet. Default: no limit.
+    /// US dollars per day or month, such as 50usd/month. Over the whole mesh. Default: no limit.
     pub budget: Option<String>,
     /// The day from whose beginning (UTC) the key is refused, such as 2027-01-31. Default: never.
     pub expires: Option<DayText>,

@@ -59,6 +59,8 @@ pub struct LimitFigures {
     pub limit: u64,
     /// What is left of it: here, and as far as is known at the others.
     pub remaining: u64,
+    /// What is left of it here.
+    pub here: u64,
     /// Until it is whole again, if nothing is used meanwhile.
     pub reset: Duration,
 }
@@ -154,6 +156,7 @@ impl Purse {
         let elsewhere = self.figures.elsewhere.load(Relaxed);
         LimitFigures {
             limit,
+            here,
             remaining: here.saturating_add(elsewhere).min(limit),
             reset: now.until(instant(self.figures.full_at.load(Relaxed))),
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use grapevine_base::driver::DriverHandle;
+use grapevine_base::limits::LimitsHandle;
 use grapevine_core::Instant;
 use grapevine_core::dialect::{Dialect, RequestDialect};
 use grapevine_core::ids::{ModelName, RegionName};
@@ -20,6 +21,7 @@ use grapevine_observe::milliseconds;
 use serde_json::{Value, json};
 
 use super::keys;
+use super::limits;
 use super::problem::{Problem, Shape};
 use super::visitor::{ClientLocation, Visitor};
 use super::{IngressSettings, client_headers};
@@ -75,6 +77,8 @@ pub struct Explainer {
     pub settings: Arc<ArcSwap<IngressSettings>>,
     /// The handle of core's driver.
     pub driver: DriverHandle,
+    /// The limits of keys.
+    pub limits: LimitsHandle,
 }
 
 impl Explainer {
@@ -120,6 +124,9 @@ impl Explainer {
             .models
             .retain(|model| key.as_deref().is_none_or(|key| key.allows(model)));
         shown["fallbacks"] = fallbacks(&standing_in);
+        if let Some(limited) = limits::of_key(key.as_deref()) {
+            shown["limits"] = limits::explain(&self.limits, &limited, self.driver.now());
+        }
         let not_allowed = key.as_deref().and_then(|key| keys::refusal(key, model));
         let not_allowed = not_allowed.or(fenced.err());
         if let Some(problem) = not_allowed.or(problem) {

@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`IngressSettings`] and [`Context`], [`listen`] (sockets and threads), `connection` (one
 //! client), `proxy_header` (the client behind a balancer), `service` (routes by path), `client_headers` (the
-//! head of a request), `visitor` (where the client is, and where its request may go), `request` (attempts until
-//! one answers), `outgoing` (the answer, streamed), `reply` and `problem` (our headers, our errors),
+//! head of a request), `visitor` (where the client is, and where its request may go), `limits` (what it takes of its
+//! key's limits) and `limited`, `request` (attempts until one answers), `outgoing` (the answer, streamed), `reply` and `problem` (our headers, our errors),
 //! `background` (requests for background work), `own` (requests of background work).
 //!
 //! What this module does not know: how upstreams and peers are called, and how routes are chosen. It
@@ -26,6 +26,8 @@ mod following;
 mod handed;
 mod intake;
 mod keys;
+mod limited;
+mod limits;
 pub mod listen;
 mod listen_settings;
 mod listing;
@@ -66,6 +68,7 @@ use http::HeaderValue;
 
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::driver::DriverHandle;
+use grapevine_base::limits::LimitsHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_config::address::Network;
 use grapevine_config::checked::ProxyProtocol;
@@ -118,6 +121,8 @@ pub struct IngressSettings {
     pub model_notes: Arc<ModelNotes>,
     /// From a request's arrival to the first byte of its answer, over all attempts.
     pub deadline: Duration,
+    /// Tokens of an answer that are reserved where a request does not say how many it allows.
+    pub output_cap: u64,
     /// Whether streams that would not report their usage are asked to.
     pub asks_usage: bool,
     /// The client keys.
@@ -143,6 +148,8 @@ pub struct Context<L, P> {
     pub recorder: Recorder,
     /// The memory budget of request bodies.
     pub bodies: BodyBudget,
+    /// The limits of keys.
+    pub limits: LimitsHandle,
     /// The upstreams that are not asked for token counts.
     pub usage_refusals: UsageRefusals,
     /// Calls own upstreams.

@@ -17,6 +17,8 @@ use http_body_util::BodyExt;
 
 use super::client_headers::{self, ClientOptions};
 use super::decoded::Decoded;
+use super::limited;
+use super::limits;
 use super::problem::Problem;
 use super::reply;
 use super::request::{self, Admitted};
@@ -117,7 +119,21 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
         if let Some(key) = &request.caller.key {
             track.set_key(key.clone());
         }
-        let reply = match self.admit(&settings, request, &mut track) {
+        // An issued key with limits creates no tasks: only those of the file and of statements are looked for.
+        let key = request.caller.key.as_deref();
+        let key = key.and_then(|name| settings.keys.named(name));
+        let limited = limits::of_key(key.as_deref());
+        let body = request.body.clone();
+        let mut admitted = self.admit(&settings, request, &mut track);
+        if let (Ok(admit), Some(limited)) = (&admitted, limited) {
+            let (model, timeout) = (admit.head.model.as_ref(), admit.options.timeout);
+            let handle = &self.context.limits;
+            let applied = limited::apply(handle, limited, &mut track, model, &body, timeout);
+            if let Err(problem) = Box::pin(applied).await {
+                admitted = Err(problem);
+            }
+        }
+        let reply = match admitted {
             Ok(admitted) => request::answer(&self.context, Box::new(admitted), track).await,
             Err(problem) => reply::problem(track, &problem),
         };

@@ -1,6 +1,7 @@
 //! Errors of our own: the party at fault, whether a retry helps, and the same in the API's own shape.
 
 mod key;
+mod limit;
 mod refused;
 mod shape;
 

@@ -16,6 +16,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::handed::Handed;
+use super::limits;
 use super::problem::{Problem, Shape};
 use super::reply_body::ReplyBody;
 use super::track::Track;
@@ -80,7 +81,11 @@ pub(super) fn adopt(
 ) -> HeadLines {
     let is_refused = status == StatusCode::BAD_REQUEST
         && headers.get(headers::REASON) == Some(&headers::NOT_TRANSLATABLE);
+    let is_limited = track.limits().is_some();
     headers::strip_with_hop_by_hop(headers, |name| {
+        if is_limited && limits::is_about_limits(name) {
+            return true;
+        }
         let is_own = headers::is_own(name) && !headers::is_of_translation(name);
         is_own || is_not_passed_back(name)
     });
@@ -230,6 +235,9 @@ fn mark(lines: &mut HeadLines, track: &Track, overhead: Duration, waited: Durati
     lines.push(&ATTEMPTS, itoa::Buffer::new().format(track.attempts()));
     lines.push(&OVERHEAD, Milliseconds::of(overhead).as_str());
     lines.push(&UPSTREAM_TIME, Milliseconds::of(waited).as_str());
+    if let Some((purses, now)) = track.limits() {
+        limits::mark(lines, purses, now, Shape::of(track.path().path()));
+    }
 }
 
 /// SDKs retry by status alone without this header.

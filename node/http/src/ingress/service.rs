@@ -1,5 +1,7 @@
 //! Routes requests by path: health, the list of models, background work, and calls of upstreams.
 
+mod limited;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use super::background;
 use super::client_headers;
 use super::intake;
 use super::keys;
+use super::limits;
 use super::listing::{self, ListShape};
 use super::nearest;
 use super::own_path::own_path;
@@ -198,9 +201,12 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 Box::new(background::whole(*head, body)),
             ));
         }
+        if let Some(limited) = limits::of_key(key.as_deref()) {
+            Box::pin(self.apply_limits(limited, &asked, &body, &options)).await?;
+        }
         headers::clean_request(&mut head.headers);
         let option = (asked.stream && self.settings.asks_usage)
-            .then(|| asked::usage::to_add(path, &body))
+            .then(|| asked::usage::to_add(self.track.path().path(), &body))
             .flatten();
         let body = match option {
             None => CallBody::from(body),
@@ -305,6 +311,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         options: &client_headers::ClientOptions,
         visitor: &Visitor,
     ) -> Result<Box<TaskCaller>, Problem> {
+        limits::check_background(key)?;
         let is_limited = visitor.fence().is_some() || !options.allow_regions.is_empty();
         let regions = visitor.allowed(&options.allow_regions);
         if is_limited && !regions.contains(&self.settings.region) {

@@ -6,6 +6,7 @@
 
 mod end;
 mod fallback;
+mod rights;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,6 @@ use grapevine_core::health::Witness;
 use grapevine_core::latency::RequestShape;
 use grapevine_core::limit::RequestGuard;
 use grapevine_core::outcome::Outcome;
-use grapevine_core::price::NanoUsd;
 use grapevine_core::request::{
     Action, AttemptEvent, AttemptId, FallbackModels, Request, RequestPriority, RequestTerms,
 };
@@ -37,7 +37,7 @@ use rand_core::Rng;
 
 use super::IngressSettings;
 use super::client_headers;
-use super::cost;
+use super::limits::HeldRights;
 
 /// Follows one request.
 #[derive(Debug)]
@@ -65,6 +65,8 @@ pub(super) struct Track {
     guard: Option<RequestGuard>,
     /// `None` until it is routed.
     request: Option<Box<Request>>,
+    /// What it holds of its key's limits; `None` without limits.
+    rights: Option<Box<HeldRights>>,
 }
 
 impl Track {
@@ -99,6 +101,7 @@ impl Track {
             client: 0,
             guard: None,
             request: None,
+            rights: None,
         }
     }
 
@@ -369,18 +372,13 @@ impl Track {
         }
     }
 
-    /// What the tokens reported so far cost.
-    pub(super) fn cost(&self) -> Option<NanoUsd> {
-        let (model, _) = self.models();
-        cost::of(&self.record, model, &self.settings.model_notes.prices)
-    }
-
     fn write(&mut self, now: Instant) {
         if std::mem::replace(&mut self.recorded, true) {
             return;
         }
         self.record.total = now.since(self.arrived_at);
         self.record.cost = self.cost();
+        self.settle_rights(now);
         let request = self.request.take();
         let fallbacks = self.fallbacks_of(request.as_deref());
         let (ended, untried) = request

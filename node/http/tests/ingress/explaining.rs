@@ -113,6 +113,7 @@ async fn plan_names_the_dialect_in_which_each_candidate_is_asked() {
     assert_eq!(dry["client"]["dialect"], "chat");
 
     let explainer = Explainer {
+        limits: grapevine_base::limits::LimitsHandle::out_of_use(),
         settings,
         driver: node.driver.clone(),
     };
@@ -140,6 +141,7 @@ async fn operator_sees_the_plan_of_any_client() {
     let settings = Arc::new(ArcSwap::from_pointee(plan.settings.clone()));
     let node = plan.start().await;
     let explainer = Explainer {
+        limits: grapevine_base::limits::LimitsHandle::out_of_use(),
         settings,
         driver: node.driver.clone(),
     };

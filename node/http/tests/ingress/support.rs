@@ -14,6 +14,7 @@ use grapevine_base::bodies::BodyBudget;
 use grapevine_base::clock::Clock;
 use grapevine_base::driver::{Driver, DriverHandle, Outlets};
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer};
+use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
@@ -347,6 +348,7 @@ impl Default for Plan {
                 region: region("usa"),
                 body_bytes_max: 1 << 20,
                 body_timeout: Duration::from_secs(5),
+                output_cap: 4_096,
                 asks_usage: false,
                 in_flight_max: 1_000,
                 polls_max: 100,
@@ -461,6 +463,7 @@ impl Plan {
             driver: driver.clone(),
             recorder: recorder.clone(),
             bodies: bodies.clone(),
+            limits: LimitsHandle::out_of_use(),
             usage_refusals: usage_refusals.clone(),
             local: UpstreamClient::new(
                 targets.clone(),

@@ -64,12 +64,14 @@ impl Ground {
         let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
         let bodies = self.bodies.clone();
         let usage_refusals = UsageRefusals::default();
+        let limits = self.limits.clone();
         let locate = self.geography.locate();
         move || Context {
             settings: Arc::clone(&ingress),
             driver: driver.clone(),
             recorder: recorder.clone(),
             bodies: bodies.clone(),
+            limits: limits.clone(),
             usage_refusals: usage_refusals.clone(),
             local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             peers: peers.clone(),

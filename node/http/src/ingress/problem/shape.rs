@@ -71,6 +71,7 @@ impl Problem {
             403 | 451 => "AccessDeniedException",
             404 => "ResourceNotFoundException",
             408 | 504 => "ModelTimeoutException",
+            402 => "ServiceQuotaExceededException",
             429 => "ThrottlingException",
             400..=499 => "ValidationException",
             503 => "ServiceUnavailableException",
@@ -98,7 +99,7 @@ impl Problem {
             401 => "UNAUTHENTICATED",
             403 => "PERMISSION_DENIED",
             404 => "NOT_FOUND",
-            429 => "RESOURCE_EXHAUSTED",
+            402 | 429 => "RESOURCE_EXHAUSTED",
             400..=499 => "INVALID_ARGUMENT",
             503 => "UNAVAILABLE",
             504 => "DEADLINE_EXCEEDED",
@@ -108,6 +109,7 @@ impl Problem {
 
     fn openai_type(&self) -> &'static str {
         match self.status.as_u16() {
+            402 => "insufficient_quota",
             403 => "permission_error",
             429 => "rate_limit_error",
             400..=499 => "invalid_request_error",
@@ -118,6 +120,7 @@ impl Problem {
     fn anthropic_type(&self) -> &'static str {
         match self.status.as_u16() {
             401 => "authentication_error",
+            402 => "billing_error",
             403 => "permission_error",
             404 => "not_found_error",
             413 => "request_too_large",

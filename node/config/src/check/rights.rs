@@ -1,0 +1,113 @@
+//! Checks of the nodes that hold the rights of keys' limits.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use grapevine_core::escrow::seats::SEATS_MAX;
+use grapevine_core::ids::NodeName;
+
+use super::super::checked::{IssuedKeysConfig, KeyConfig, LimitsConfig, MeshConfig, NodeConfig};
+use super::super::file::{ConfigFile, LimitsFile};
+use super::node::NAME_FORM;
+use super::{Checker, items};
+
+/// What of `limits` is about rights.
+pub(super) struct RightsConfig {
+    pub(super) nodes: Vec<NodeName>,
+    pub(super) file: PathBuf,
+    pub(super) max_tokens: u64,
+}
+
+impl Checker<'_> {
+    /// The limits, issued keys, and keys of the file, which must fit together; `public` is the public address, where
+    /// requests are served.
+    pub(super) fn keys_and_limits(
+        &mut self,
+        file: &ConfigFile,
+        (node, mesh): (&Option<NodeConfig>, &Option<MeshConfig>),
+        public: Option<SocketAddr>,
+    ) -> (LimitsConfig, Option<IssuedKeysConfig>, Vec<KeyConfig>) {
+        let node = node.as_ref();
+        let limits = self.limits(file.limits.as_ref(), node);
+        let issued = file.issued_keys.as_ref();
+        let issued_keys = self.issued_keys(issued, node, mesh.as_ref());
+        let keys = self.keys(&file.keys, public.filter(|_| issued.is_none()));
+        let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
+        let server = node.filter(|_| has_mesh && public.is_some());
+        self.rights_suffice(&limits, &keys, server);
+        (limits, issued_keys, keys)
+    }
+
+    pub(super) fn rights(
+        &mut self,
+        file: Option<&LimitsFile>,
+        node: Option<&NodeConfig>,
+    ) -> RightsConfig {
+        let default = LimitsConfig::default();
+        let key = "limits.nodes";
+        let written = file.and_then(|file| file.nodes.as_ref());
+        let mut nodes: Vec<NodeName> = Vec::new();
+        for (at, text) in file.into_iter().flat_map(|file| items(key, &file.nodes)) {
+            let Some(name) = self.parse::<NodeName>(&at, Some(text), NAME_FORM) else {
+                continue;
+            };
+            if nodes.contains(&name) {
+                self.problem(
+                    &at,
+                    format!("{name} is listed twice"),
+                    "list each node once",
+                );
+            }
+            nodes.push(name);
+        }
+        if nodes.len() > SEATS_MAX {
+            let problem = format!("lists {} nodes, more than {SEATS_MAX}", nodes.len());
+            let remedy = "list those that serve most requests of keys with limits";
+            self.problem(key, problem, remedy);
+        }
+        if written.is_some_and(Vec::is_empty) {
+            let remedy = "list the nodes that hold rights, or remove the key";
+            self.problem(key, "is empty", remedy);
+        }
+        let path = match file.and_then(|file| file.file.as_ref()) {
+            Some(text) => self.path("limits.file", text),
+            None => {
+                let name = node.map_or("node", |node| node.name.as_str());
+                self.folder.join(format!("grapevine-limits-{name}.json"))
+            }
+        };
+        let max_tokens = file.and_then(|file| file.max_tokens);
+        let range = 1..=1_000_000;
+        RightsConfig {
+            nodes,
+            file: path,
+            max_tokens: self.number("limits.max_tokens", max_tokens, default.max_tokens, range),
+        }
+    }
+
+    /// Checks that keys with limits can be served here; `node` is this one, where it serves requests in a mesh.
+    fn rights_suffice(
+        &mut self,
+        limits: &LimitsConfig,
+        keys: &[KeyConfig],
+        node: Option<&NodeConfig>,
+    ) {
+        let limited = keys.iter().find(|key| key.limits != Default::default());
+        let (Some(node), Some(limited)) = (node, limited) else {
+            return;
+        };
+        if limits.nodes.contains(&node.name) || self.source_map.was_refused("limits.nodes") {
+            return;
+        }
+        let name = &limited.name;
+        let problem = match limits.nodes.is_empty() {
+            true => format!("is missing, and the key {name} has limits over the whole mesh"),
+            false => format!(
+                "does not list this node, {}, and the key {name} has limits",
+                node.name
+            ),
+        };
+        let remedy = "list all nodes that answer requests of keys with limits, the same list at each of them";
+        self.problem("limits.nodes", problem, remedy);
+    }
+}
