@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
+use crate::escrow::{self, Depth};
 use crate::run::{self, Run};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::summary;
@@ -69,6 +70,18 @@ enum Command {
         #[arg(long)]
         check: Option<PathBuf>,
     },
+    /// Limits without a store: core's escrow, with every fault that it promises to bear
+    Limits {
+        /// Seeds from A to B, B included
+        #[arg(long, default_value = "1", value_parser = range)]
+        seeds: (u64, u64),
+        /// Only the cases whose names begin so
+        #[arg(long, default_value = "")]
+        case: String,
+        /// 3 to 100 nodes and long runs, not only those of every build
+        #[arg(long)]
+        full: bool,
+    },
     /// Measure what the design needs, and write a report with plots
     Report {
         /// The folder to write to
@@ -118,6 +131,12 @@ fn execute(arguments: &Arguments, out: &mut impl Write) -> Result<bool, CommandE
         Command::Sweep { seeds, paths } => sweep(paths, *seeds, out),
         Command::Replay { file, seed, events } => replay(file, *seed, *events, out),
         Command::Digests { paths, check } => digests(paths, check.as_deref(), out),
+        Command::Limits { seeds, case, full } => {
+            let depth = if *full { Depth::Full } else { Depth::Short };
+            let mut cases = escrow::cases(depth);
+            cases.retain(|it| it.name.starts_with(case.as_str()));
+            Ok(escrow::sweep(&cases, *seeds, out)?)
+        }
         Command::Report {
             out: folder,
             scenarios: from,

@@ -4,7 +4,7 @@
 //! `matrix`, `atlas`, `network` and `wires` (where, how far, how wide), `endpoint` (upstreams as they are), `cpu` (the
 //! processors of a node), [`membership`] (who is alive), [`scenario`] (what a run is about), `world` (everything
 //! together), `check` (what must hold), `record`, `tally` and `standings` (the results of a run), [`run`] (and what was
-//! expected of it).
+//! expected of it), `escrow` (limits without a store, in a world of their own).
 //!
 //! What this crate does not know: the node's other crates, sockets, real time.
 
@@ -15,6 +15,7 @@ pub mod cli;
 mod cpu;
 pub mod digest;
 mod endpoint;
+mod escrow;
 pub mod heap;
 mod matrix;
 pub mod membership;

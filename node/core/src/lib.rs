@@ -17,7 +17,8 @@
 //!    [`request`]: the one that takes a request from attempt to attempt; [`admission`]: whether to serve a peer's.
 //! 9. [`mode`], [`work`], [`handover`]: what a node does beside routing, and who gets which task;
 //!    [`address`]: what it calls for a client.
-//! 10. [`pace`], [`quota`]: how fast a client has to send, and what it may have.
+//! 10. [`pace`], [`quota`]: how fast a client has to send, and what it may have; [`escrow`]: what it may have of
+//!     the whole mesh in a minute, a day, a month and at once, without a store; [`fair`]: whose turn it is.
 //! 11. [`roster`], [`quarantine`], [`allowance`]: which nodes gossip may contain, which peers are ignored,
 //!     and how much a peer may send.
 //! 12. [`connection`], [`descriptors`], [`guesses`]: what clients may hold, and for how long.
@@ -38,7 +39,9 @@ pub mod date;
 pub mod descriptors;
 pub mod dialect;
 pub mod engine;
+pub mod escrow;
 pub mod fact;
+pub mod fair;
 pub mod forwarding;
 pub mod geo_point;
 pub mod guesses;

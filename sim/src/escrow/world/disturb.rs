@@ -1,0 +1,65 @@
+//! How the faults of a run act on its world.
+
+use std::time::Duration;
+
+use grapevine_core::Instant;
+
+use crate::escrow::fault::Fault;
+use crate::network::{Rule, RuleEffect};
+
+use super::{Happening, World};
+
+impl World<'_> {
+    pub(super) fn plan_fault(&mut self, from: Instant) {
+        let next = (self.case.trouble).next(self.nodes.len(), &mut self.chance.faults);
+        if let Some((wait, fault)) = next {
+            self.heap.plan(from + wait, Happening::Fault(fault));
+        }
+    }
+
+    pub(super) fn fault(&mut self, fault: Fault) {
+        self.plan_fault(self.now);
+        self.faults += 1;
+        match fault {
+            Fault::Partition(side, lasts) => {
+                let other: Vec<bool> = side.iter().map(|is_in| !is_in).collect();
+                self.cut(side.clone(), other.clone(), lasts);
+                self.cut(other, side, lasts);
+            }
+            Fault::OneWay(side, lasts) => {
+                let other = side.iter().map(|is_in| !is_in).collect();
+                self.cut(side, other, lasts);
+            }
+            Fault::Crash(node, down, fate) => {
+                if self.nodes[node].escrow.is_some() {
+                    self.crash(node);
+                    self.heap
+                        .plan(self.now + down, Happening::Start(node, fate));
+                }
+            }
+            Fault::Jump(node, secs) => self.nodes[node].wall_ahead = secs,
+            Fault::Stall(node, lasts) => self.nodes[node].asleep_until = self.now + lasts,
+        }
+    }
+
+    fn crash(&mut self, node: usize) {
+        for request in self.nodes[node].crash() {
+            for counter in &mut self.counters {
+                counter.cut_short(request);
+            }
+        }
+    }
+
+    fn cut(&mut self, from: Vec<bool>, to: Vec<bool>, lasts: Duration) {
+        self.requests += 1;
+        let id = usize::try_from(self.requests).unwrap_or(usize::MAX);
+        let effect = RuleEffect::Cut;
+        self.network.add(Rule {
+            id,
+            from,
+            to,
+            effect,
+        });
+        self.heap.plan(self.now + lasts, Happening::Healed(id));
+    }
+}

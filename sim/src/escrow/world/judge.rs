@@ -1,0 +1,112 @@
+//! What a world is checked for, and what is reported of it.
+
+use std::collections::BTreeMap;
+
+use grapevine_core::escrow::spec::LimitWindow;
+
+use crate::check::Violation;
+use crate::escrow::case::Counted;
+use crate::escrow::check::Counter;
+use crate::escrow::outcome::{LimitOutcome, Outcome};
+
+use super::World;
+
+impl World<'_> {
+    /// What could be taken anywhere is within the limit.
+    pub(super) fn check(&mut self, limit: usize) {
+        let spec = self.case.limits[limit].spec;
+        let mut takeable: BTreeMap<u32, u64> = BTreeMap::new();
+        for node in &self.nodes {
+            let local = node.local(self.now);
+            if let Some(escrow) = &node.escrow {
+                let number = match spec.window {
+                    LimitWindow::Day | LimitWindow::Month => escrow.window(local, spec),
+                    LimitWindow::Minute | LimitWindow::Held => Some(0),
+                };
+                let units = escrow.takeable(local, self.ids[limit]);
+                *takeable.entry(number.unwrap_or(0)).or_default() += units;
+            }
+        }
+        let wrong = self.counters[limit].check(self.now, &takeable);
+        self.accuse(wrong);
+    }
+
+    /// The same for all limits, unless there are too many: then for one after another.
+    pub(super) fn check_all(&mut self) {
+        const AT_ONCE: usize = 8;
+        if self.case.limits.len() <= AT_ONCE {
+            (0..self.case.limits.len()).for_each(|limit| self.check(limit));
+            self.audit();
+        }
+    }
+
+    /// No right was made or lost.
+    pub(super) fn audit(&mut self) {
+        for limit in 0..self.ids.len() {
+            let id = self.ids[limit];
+            let escrows = self.nodes.iter().filter_map(|node| node.escrow.as_ref());
+            let mut audits = escrows.filter_map(|escrow| escrow.audit(id));
+            let wrong = audits.find(|(share, accounted)| share != accounted);
+            self.accuse(wrong.map(|(share, accounted)| {
+                format!("a node was assigned {share} and accounts for {accounted}")
+            }));
+        }
+    }
+
+    pub(super) fn accuse(&mut self, wrong: Option<String>) {
+        if let Some(what) = wrong {
+            self.violation.get_or_insert(Violation {
+                checker: "escrow",
+                at: self.now.since_start(),
+                what,
+            });
+        }
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        let minutes = self.case.span.as_secs_f64() / 60.0;
+        let of = |(counter, counted): (&Counter, &Counted)| {
+            let amount = counted.spec.amount as f64;
+            let used = match counted.spec.window {
+                // The first minute has the whole limit at once, and so has each window that begins in the run.
+                LimitWindow::Minute => counter.total as f64 / (amount * minutes),
+                LimitWindow::Held => counter.peak as f64 / amount,
+                LimitWindow::Day | LimitWindow::Month => counter.most_spent() as f64 / amount,
+            };
+            LimitOutcome {
+                name: counted.name,
+                used,
+            }
+        };
+        let limits: Vec<LimitOutcome> = self
+            .counters
+            .iter()
+            .zip(&self.case.limits)
+            .map(of)
+            .collect();
+        let mut violation = self.violation;
+        if let (None, Some(least)) = (&violation, self.case.use_min)
+            && let Some(limit) = limits.iter().find(|limit| limit.used < least)
+        {
+            violation = Some(Violation {
+                checker: "use of limits",
+                at: self.now.since_start(),
+                what: format!(
+                    "{} was used to {:.3}, at least {least} is due",
+                    limit.name, limit.used
+                ),
+            });
+        }
+        Outcome {
+            case: self.case.name.clone(),
+            seed: self.seed,
+            nodes: self.nodes.len(),
+            span: self.case.span,
+            limits,
+            bytes: self.bytes,
+            faults: self.faults,
+            digest: self.digest,
+            violation,
+        }
+    }
+}
