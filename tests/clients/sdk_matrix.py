@@ -8,7 +8,6 @@ import json
 import re
 import sys
 import traceback
-import urllib.error
 import urllib.request
 from collections import defaultdict
 from dataclasses import dataclass
@@ -17,16 +16,12 @@ import sdk_node
 import sdk_python
 from dialect_upstream import ARGUMENTS
 from dialects import THOUGHT, USAGE_CACHED
-from facts import answer_text, until
+from facts import answer_text
 
 DATA_URL = "data:image/png;base64," + base64.b64encode(sdk_python.PICTURE).decode()
 
 # What the node says of a request that it refuses to translate.
 REFUSALS = ("send x-grapevine-lossy: allow", "no upstream of this model has this API")
-
-# What the near node says when it has lost the far one, and how often that may happen within one check.
-LINK_LOST = ("the node that was asked went away", "every upstream for this model is out of reach")
-LINK_LOSSES_MAX = 5
 
 # What is turned on at every upstream while the checks of a phase run.
 PHASES = {
@@ -246,37 +241,7 @@ NEEDS = {
 NAMES = {("cut", "broken_stream"): "cut stream", ("short", "broken_stream"): "stream without its end"}
 
 
-def outcome(root, sdk, kind, check):
-    """`yes`, `-` where the SDK has no such thing, or why not.
-
-    A check during which the nodes lost one another, as they do on a machine that starves them, says nothing of the SDK:
-    it is made anew once they have found one another.
-    """
-    for _ in range(LINK_LOSSES_MAX):
-        result = one_outcome(sdk, kind, check)
-        if not any(lost in result for lost in LINK_LOST):
-            return result
-        await_link(root, kind)
-    return result
-
-
-def await_link(root, kind):
-    """Waits until a request for the kind's model crosses the mesh, whatever its upstream says to it."""
-    body = {"model": kind.model, "messages": [{"role": "user", "content": sdk_python.PROMPT}]}
-    headers = {"content-type": "application/json", "authorization": f"Bearer {sdk_python.KEY}"}
-    request = urllib.request.Request(f"{root}/v1/chat/completions", json.dumps(body).encode(), headers)
-
-    def is_up():
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status == 200
-        except urllib.error.HTTPError as error:
-            return error.code < 500
-
-    until(is_up)
-
-
-def one_outcome(sdk, kind, check):
+def outcome(sdk, kind, check):
     operation = NEEDS.get(check.__name__)
     if operation and not hasattr(sdk, operation):
         return "-"
@@ -313,10 +278,10 @@ def rows(root, kinds):
             for kind in kinds:
                 for check in CHECKS[phase]:
                     name = NAMES.get((phase, check.__name__), check.__name__.replace("_", " "))
-                    yield f"{sdk.name}, {sdk.api}", kind.column, name, outcome(root, sdk, kind, check)
+                    yield f"{sdk.name}, {sdk.api}", kind.column, name, outcome(sdk, kind, check)
                 if phase == "sound" and sdk.api not in kind.dialects:
                     for field, more in getattr(sdk, "own", {}).items():
-                        yield f"{sdk.name}, {sdk.api}", kind.column, f"`{field}`", outcome(root, sdk, kind, with_field(more))
+                        yield f"{sdk.name}, {sdk.api}", kind.column, f"`{field}`", outcome(sdk, kind, with_field(more))
 
 
 def reason_of(result):

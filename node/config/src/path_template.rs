@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use grapevine_core::dialect::push_segment;
+use grapevine_core::segment::push_segment;
 use http::uri::PathAndQuery;
 use url::Url;
 

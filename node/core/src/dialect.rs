@@ -1,12 +1,10 @@
 //! The dialects of AI APIs, and which of them an upstream reads.
 
 mod permitted;
-mod segment;
 
 use std::fmt;
 
 pub use permitted::{LossPath, LossPathError, PermittedLoss};
-pub use segment::push_segment;
 
 use crate::native_path::{NativeOperation, NativePath, is_count_at_vertex};
 

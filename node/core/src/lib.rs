@@ -67,6 +67,7 @@ pub mod residency;
 pub mod retry_after;
 pub mod roster;
 pub mod route;
+pub mod segment;
 pub mod share;
 pub mod steer;
 pub mod time;

@@ -3,7 +3,7 @@
 //! Project and location in Vertex AI's paths name the client's account there. Here they say nothing: any upstream of
 //! the model may answer.
 
-use crate::dialect::push_segment;
+use crate::segment::push_segment;
 
 /// A path that holds its model, as those of Gemini, Bedrock and Vertex AI do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

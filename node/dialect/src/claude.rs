@@ -84,7 +84,7 @@ pub(crate) fn sampling(request: &HubRequest, losses: &mut LossList) -> Sampling 
         ];
         for (field, number) in said {
             if number.is_some_and(|number| number.as_f64() != Some(1.0) || field == "top_k") {
-                losses.add(request.rest.at(field), "the model draws tokens its own way");
+                losses.add_models_own(request.rest.at(field), "the model draws tokens its own way");
             }
         }
         return sampling;
@@ -102,7 +102,7 @@ pub(crate) fn sampling(request: &HubRequest, losses: &mut LossList) -> Sampling 
     let is_new = model.contains("claude") && !is_any_of(&MODELS_WITH_BOTH);
     if is_new && sampling.temperature.is_some() && sampling.top_p.take().is_some() {
         let reason = "the model takes a temperature or top_p, not both";
-        losses.add(request.rest.at("top_p"), reason);
+        losses.add_models_own(request.rest.at("top_p"), reason);
     }
     sampling
 }

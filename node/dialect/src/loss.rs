@@ -32,6 +32,8 @@ pub struct Loss {
     pub path: String,
     /// Why the other dialect cannot say it.
     pub reason: Cow<'static, str>,
+    /// Whether the model that is asked decides it alone, whatever its clients wish.
+    pub is_models_own: bool,
 }
 
 /// Fields of requests without which the answer is the same, but for its price, its speed or its style.
@@ -39,7 +41,7 @@ pub struct Loss {
 /// What says how hard a model thinks is among them, and so are thoughts of other models, which no provider takes: both
 /// change how an answer is found, and not what was asked for. No tool is among them, no schema, no sampling, no stop
 /// sequence, and nothing that a model reads.
-const ADVICE: [&str; 41] = [
+const ADVICE: [&str; 38] = [
     // What is kept between requests.
     "cachePoint",
     "cache_control",
@@ -81,10 +83,6 @@ const ADVICE: [&str; 41] = [
     "summary",
     "thought",
     "thoughtSignature",
-    // How much is left to chance, at a model that decides it alone.
-    "temperature",
-    "topP",
-    "top_p",
     // Style, and how closely a model looks.
     "detail",
     "mediaResolution",
@@ -95,6 +93,9 @@ const ADVICE: [&str; 41] = [
 impl Loss {
     /// Whether the answer is the same without it, but for its price, its speed or its style.
     pub fn is_advice(&self) -> bool {
+        if self.is_models_own {
+            return true;
+        }
         let mut names = self.path.rsplit(['.', '[', ']']);
         // Within such a field too, as in `metadata.user_id`.
         names.any(|name| ADVICE.contains(&name))
@@ -110,8 +111,20 @@ pub struct LossList {
 impl LossList {
     /// Names a loss, unless it is named already or [`LOSSES_MAX`] others are.
     pub fn add(&mut self, path: impl Into<String>, reason: impl Into<Cow<'static, str>>) {
-        let (path, reason) = (path.into(), reason.into());
-        let loss = Loss { path, reason };
+        self.push(path.into(), reason.into(), false);
+    }
+
+    /// Names what the model that is asked decides alone.
+    pub fn add_models_own(&mut self, path: impl Into<String>, reason: &'static str) {
+        self.push(path.into(), reason.into(), true);
+    }
+
+    fn push(&mut self, path: String, reason: Cow<'static, str>, is_models_own: bool) {
+        let loss = Loss {
+            path,
+            reason,
+            is_models_own,
+        };
         if self.losses.len() < LOSSES_MAX && !self.losses.contains(&loss) {
             self.losses.push(loss);
         }
@@ -150,6 +163,7 @@ mod tests {
         let loss = Loss {
             path: path.to_string(),
             reason: "because".into(),
+            is_models_own: false,
         };
         loss.is_advice()
     }
@@ -162,7 +176,6 @@ mod tests {
             "user",
             "generationConfig.thinkingConfig.thinkingLevel",
             "messages[0].content[0].image_url.detail",
-            "generationConfig.topP",
         ] {
             assert!(is_advice(path), "{path}");
         }
@@ -180,6 +193,15 @@ mod tests {
         ] {
             assert!(!is_advice(path), "{path}");
         }
+    }
+
+    #[test]
+    fn what_a_model_decides_alone_is_advice() {
+        let mut losses = LossList::default();
+        losses.add("temperature", "the model takes temperatures up to 1");
+        losses.add_models_own("top_p", "the model takes none");
+        let advice = losses.as_slice().iter().map(Loss::is_advice);
+        assert_eq!(advice.collect::<Vec<_>>(), [false, true]);
     }
 
     #[test]

@@ -97,11 +97,7 @@ impl App {
         let drain = watch::Sender::new(false);
         let gossip = mesh.as_ref().map(|mesh| mesh.gossip.refused());
         let bodies = ground.bodies.clone();
-        let kept = (
-            ground.tracer.clone(),
-            ground.keys.clone(),
-            ground.usage.clone(),
-        );
+        let kept = ground.kept();
         let targets = ground.targets.clone();
         let admin = Admin {
             losses: losses(recorder, bodies, gossip, workers.as_ref(), kept, targets),
@@ -310,6 +306,12 @@ impl Ground {
             self.tracer = Some(tracer);
         }
         Ok(self)
+    }
+
+    /// What else may lose something: traces, statements about keys, and the ledger.
+    fn kept(&self) -> (Option<Tracer>, KeyKeeper, UsageDesk) {
+        let (keys, usage) = (self.keys.clone(), self.usage.clone());
+        (self.tracer.clone(), keys, usage)
     }
 
     /// What the operator's port shows, except losses and background work.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cloud_forms;
+mod clouds;
 mod coding_clients;
 mod dialects;
 mod fallback;
@@ -12,6 +13,7 @@ mod judged_clients;
 mod ledger;
 mod listeners;
 mod other_keys;
+mod providers_page;
 mod quotas;
 mod real_clients;
 mod real_model;

@@ -16,12 +16,10 @@ use grapevine_tests::script::{Upstream, run_client};
 use grapevine_tests::{Mesh, Mock};
 use serde_json::{Value, json};
 
+use super::clouds::Credential;
+
 /// The key of the SDKs, wherever each of them sends it.
 const KEY: &str = "sk-any";
-
-/// The key of the private service account that mocks of Google know.
-const SERVICE_ACCOUNT: &str =
-    include_str!("../../../node/http/src/upstream/credential/tests/service-account-key.pem");
 
 /// An upstream of each dialect. To have another one, add a line: what serves its texts and faults is either
 /// `grapevine mock` or the script, and the script serves what calls tools.
@@ -158,13 +156,6 @@ struct ProviderKind {
     /// The APIs whose clients see its thought; `None` is all of them.
     shows_thought: Option<&'static [&'static str]>,
     credential: Credential,
-}
-
-enum Credential {
-    Key,
-    Entra,
-    Signature,
-    ServiceAccount,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,17 +301,9 @@ impl ProviderKind {
     /// The mock, and the upstream as a node's config has it.
     async fn start(&self, scratch: &Path) -> (Mock, Value) {
         let account = scratch.join(format!("{}.json", self.model));
-        let google_key = account.display().to_string();
-        // The mock reads the key alone, and the rest needs its address.
-        let key = json!({"private_key": SERVICE_ACCOUNT});
-        std::fs::write(&account, key.to_string()).expect("the folder can be written");
-        let mut arguments = vec!["--provider", self.provider];
-        arguments.extend(match self.credential {
-            Credential::Key => ["--api-key", "sk-upstream"],
-            Credential::Entra => ["--token-client", "client:entra-secret"],
-            Credential::Signature => ["--access-key", "AKIAMOCK:aws-secret"],
-            Credential::ServiceAccount => ["--google-key", &google_key],
-        });
+        let mut arguments = vec!["--provider".to_owned(), self.provider.to_owned()];
+        arguments.extend(self.credential.of_mock(&account));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         // Names hold fewer characters than those of models.
         let name = self.model.replace(':', "-");
         let mock = Mock::start_with(&name, &[self.model], &arguments).await;
@@ -337,37 +320,8 @@ impl ProviderKind {
             "health": tolerant(),
         });
         merge(&mut upstream, self.credential.settings(&root, &account));
+        merge(&mut upstream, self.credential.location());
         (mock, upstream)
-    }
-}
-
-impl Credential {
-    /// What an upstream has of it in a node's config. `root` is the mock's, `account` where the service account is to be.
-    fn settings(&self, root: &str, account: &Path) -> Value {
-        match self {
-            Self::Key => json!({"api_key": "sk-upstream"}),
-            Self::Entra => json!({"auth": {"entra": {
-                "tenant_id": "tenant",
-                "client_id": "client",
-                "client_secret": "entra-secret",
-                "authority": format!("{root}/mock/token/entra"),
-            }}}),
-            Self::Signature => {
-                let aws = json!({"access_key_id": "AKIAMOCK", "secret_access_key": "aws-secret"});
-                json!({"auth": {"aws": aws}, "aws_region": "us-east-1"})
-            }
-            Self::ServiceAccount => {
-                let content = json!({
-                    "type": "service_account",
-                    "client_email": "node@project.example",
-                    "private_key": SERVICE_ACCOUNT,
-                    "token_uri": format!("{root}/mock/token/google/token"),
-                });
-                std::fs::write(account, content.to_string()).expect("the folder can be written");
-                let google = json!({"credentials_file": account});
-                json!({"auth": {"google": google}, "project": "project", "location": "europe-west1"})
-            }
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 const MODEL: &str = "gpt-4o";
 const FLAKY: &str = "gpt-flaky";
 const FAR: &str = "gpt-far";
+const ISSUED: &str = "issued-model";
 const ZONE: &str = "api.example";
 
 /// How long until every expression has a value: some are rates of what happens rarely.
@@ -78,7 +79,7 @@ fn expressions(dashboard: &Value) -> Vec<(String, String)> {
 struct Stage {
     mesh: Mesh,
     dns: SocketAddr,
-    _mocks: [Mock; 3],
+    _mocks: [Mock; 4],
 }
 
 impl Stage {
@@ -86,11 +87,14 @@ impl Stage {
         let primary = Mock::start("primary", &[MODEL]).await;
         let flaky = Mock::start("flaky", &[FLAKY]).await;
         let far = Mock::start("far", &[FAR]).await;
+        let client = ["--provider", "azure", "--token-client", "client:secret"];
+        let issued = Mock::start_with("issued", &[ISSUED], &client).await;
         let dns = free_address();
         let mesh = Mesh::builder()
             .node("sgp", |node| {
                 node.upstream(&primary)
                     .upstream(&flaky)
+                    .raw_upstream(of_issued(&issued))
                     .config("node.public", json!({"addresses": ["203.0.113.5"]}))
                     .config("dns", json!({"listen": dns.to_string(), "zone": ZONE}))
                     .config("worker_mode", json!("!,async-task:process"))
@@ -115,14 +119,14 @@ impl Stage {
         Self {
             mesh,
             dns,
-            _mocks: [primary, flaky, far],
+            _mocks: [primary, flaky, far, issued],
         }
     }
 
     /// One of everything.
     async fn drive(&self) {
         let node = &self.mesh["sgp"];
-        for model in [MODEL, FAR] {
+        for model in [MODEL, FAR, ISSUED] {
             assert_eq!(chat(node, model, "hello").await.status, 200);
             let mut body = chat_body(model, "hello");
             body["stream"] = json!(true);
@@ -139,6 +143,24 @@ impl Stage {
         let answered = must("dig, which ./tests/run installs", asked);
         assert!(answered.status.success(), "{answered:?}");
     }
+}
+
+/// An upstream whose credential is issued for a time.
+fn of_issued(mock: &Mock) -> Value {
+    let root = format!("http://{}", mock.address());
+    let entra = json!({
+        "tenant_id": "tenant",
+        "client_id": "client",
+        "client_secret": "secret",
+        "authority": format!("{root}/mock/token/entra"),
+    });
+    json!({
+        "name": mock.name(),
+        "provider": "azure",
+        "base_url": root,
+        "models": mock.models(),
+        "auth": {"entra": entra},
+    })
 }
 
 async fn post(node: &Node, path: &str, body: Value) -> u16 {

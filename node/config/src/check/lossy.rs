@@ -2,7 +2,7 @@
 
 use grapevine_core::dialect::PermittedLoss;
 
-use super::super::file::{LossyFile, LossyWord};
+use super::super::file::{LossyFile, LossyWord, RoutingFile};
 use super::{Checker, items};
 
 /// Paths that may be listed.
@@ -11,6 +11,12 @@ const PATHS_MAX: usize = 64;
 const FORM: &str = "write the path as x-grapevine-lost names it, without indexes, such as top_k or tools.web_search";
 
 impl Checker<'_> {
+    /// What holds for upstreams that say nothing of it.
+    pub(super) fn lossy_by_default(&mut self, file: Option<&RoutingFile>) -> PermittedLoss {
+        let written = file.and_then(|routing| routing.lossy.as_ref());
+        self.lossy("routing.lossy", written, &PermittedLoss::Nothing)
+    }
+
     /// `default` where nothing is written.
     pub(super) fn lossy(
         &mut self,

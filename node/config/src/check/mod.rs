@@ -33,7 +33,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::mode::Mode;
 
 pub use node::is_log_filter;
@@ -107,11 +106,7 @@ impl Checker<'_> {
         // Where no requests are served the public address stays closed, and is not checked.
         let public = worker_mode.serves_requests().then_some(listen);
         let admin = self.admin(file.admin.as_ref(), public);
-        let lossy = file
-            .routing
-            .as_ref()
-            .and_then(|routing| routing.lossy.as_ref());
-        let lossy = self.lossy("routing.lossy", lossy, &PermittedLoss::Nothing);
+        let lossy = self.lossy_by_default(file.routing.as_ref());
         let upstreams =
             self.upstreams(&file.upstreams, &lossy, has_mesh, worker_mode.is_observer());
         let forwarding = self.forwarding(&file.forward);
