@@ -416,7 +416,7 @@ fn limits_of_keys_in_a_mesh_need_nodes_that_hold_their_rights() {
         mesh_problems(&folder, &yaml("limits: {nodes: [sgp-1, sgp-1]}\n")),
         ["grapevine.yaml:5:25: limits.nodes[1]: sgp-1 is listed twice; list each node once"]
     );
-    let path = folder.write("grapevine.yaml", &yaml("limits: {nodes: [fra-1, sgp-1]}\n"));
+    let path = folder.write("grapevine.yaml", yaml("limits: {nodes: [fra-1, sgp-1]}\n"));
     let loaded = load(&Sources {
         file: Some(path),
         ..Sources::default()
