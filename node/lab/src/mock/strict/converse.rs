@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::blocks::THINKING;
 use super::event_stream::event;
-use super::exchange::{content_text, count, items, object, text, unknown_key};
+use super::exchange::{count, items, last_user_text, object, text, unknown_key};
 use super::refusal::Refusal;
 use super::said::{Ask, Choice, Said, Tool};
 use super::seal::Seal;
@@ -193,19 +193,6 @@ fn check_block(block: &Value, config: &Value, path: &str, seal: &Seal) -> Result
         );
     }
     Ok(())
-}
-
-fn last_user_text(messages: &[Value]) -> String {
-    let said = messages
-        .iter()
-        .filter(|message| text(message, "role") == "user");
-    let texts: Vec<String> = said
-        .map(|message| content_text(&message["content"]))
-        .collect();
-    texts
-        .into_iter()
-        .rfind(|text| !text.is_empty())
-        .unwrap_or_default()
 }
 
 fn result_text(content: &Value) -> String {

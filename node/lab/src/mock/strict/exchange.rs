@@ -149,6 +149,15 @@ pub(super) fn count(value: Option<&Value>) -> Option<u32> {
     Some(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
+/// The last words of the user that are any.
+pub(super) fn last_user_text(messages: &[Value]) -> String {
+    let said = messages.iter().rev();
+    said.filter(|message| text(message, "role") == "user")
+        .map(|message| content_text(&message["content"]))
+        .find(|text| !text.is_empty())
+        .unwrap_or_default()
+}
+
 /// The text of a content: a string, or the `text` of its parts, joined by line ends.
 pub(super) fn content_text(content: &Value) -> String {
     match content {

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::blocks::{check_blocks, mark};
-use super::exchange::{Object, content_text, count, items, object, text, unknown_key};
+use super::exchange::{
+    Object, content_text, count, items, last_user_text, object, text, unknown_key,
+};
 use super::pairs::check_pairs;
 use super::prefix::Prefixes;
 use super::refusal::Refusal;
@@ -349,17 +351,4 @@ fn prefixes(
         )));
     }
     Ok((prefixes, marks))
-}
-
-fn last_user_text(messages: &[Value]) -> String {
-    let said = messages
-        .iter()
-        .filter(|message| text(message, "role") == "user");
-    let texts: Vec<String> = said
-        .map(|message| content_text(&message["content"]))
-        .collect();
-    texts
-        .into_iter()
-        .rfind(|text| !text.is_empty())
-        .unwrap_or_default()
 }
