@@ -47,6 +47,7 @@ mod said;
 mod schema;
 mod seal;
 mod sigv4;
+mod stored;
 mod tokens;
 mod turns;
 mod upstream;

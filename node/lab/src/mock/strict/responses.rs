@@ -13,6 +13,7 @@ use super::exchange::{Object, content_text, count, items, object, text, unknown_
 use super::refusal::Refusal;
 use super::said::{Ask, Tool};
 use super::seal::Seal;
+use super::stored::Stored;
 
 /// The parameters of OpenAI's reference.
 const PARAMETERS: [&str; 28] = [
@@ -125,7 +126,8 @@ impl Kept {
 }
 
 /// Reads and checks a request.
-pub(super) fn read(body: &[u8], kept: &Kept, seal: &Seal) -> Result<ResponseAsk, Refusal> {
+pub(super) fn read(body: &[u8], stored: &Stored, seal: &Seal) -> Result<ResponseAsk, Refusal> {
+    let kept = &stored.kept;
     let body = object(body)?;
     if let Some(name) = unknown_key(&body, &PARAMETERS).filter(|name| *name != "user") {
         return Err(wrong(
@@ -149,6 +151,8 @@ pub(super) fn read(body: &[u8], kept: &Kept, seal: &Seal) -> Result<ResponseAsk,
         }
     };
     let mut conversation = previous(field("previous_response_id"), kept)?;
+    conversation.extend(stored.conversation(field("conversation"))?);
+    stored.check_files(&new)?;
     check_reasoning(&new, kept, seal)?;
     conversation.extend(new);
     check_calls(&conversation)?;

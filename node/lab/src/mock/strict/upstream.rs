@@ -13,10 +13,11 @@ use super::messages::{self, Host};
 use super::messages_answer::MessageAnswer;
 use super::prefix::{CacheUse, PrefixCache, Prefixes};
 use super::refusal::{Refusal, Shape};
-use super::responses::{self, Kept};
+use super::responses;
 use super::responses_answer::ResponseAnswer;
 use super::said::{Ask, Said, say};
 use super::seal::Seal;
+use super::stored::Stored;
 use super::tokens::Tokens;
 
 /// A refusal and the shape it is written in.
@@ -49,7 +50,7 @@ pub(in crate::mock) struct Upstream {
     pub(super) config: StrictConfig,
     pub(super) seal: Seal,
     pub(super) cache: PrefixCache,
-    pub(super) kept: Kept,
+    pub(super) stored: Stored,
     pub(super) tokens: Tokens,
 }
 
@@ -66,7 +67,7 @@ impl Upstream {
             provider,
             seal: Seal::new(&name, seed),
             cache: PrefixCache::default(),
-            kept: Kept::default(),
+            stored: Stored::default(),
             tokens: Tokens::new(config.token_lifetime),
             name,
             models,
@@ -130,7 +131,7 @@ impl Upstream {
         call: &Call<'_>,
         admit: impl Fn(&str) -> Result<(), Refusal>,
     ) -> Result<Outcome, Refusal> {
-        let asked = responses::read(call.body, &self.kept, &self.seal)?;
+        let asked = responses::read(call.body, &self.stored, &self.seal)?;
         admit(&asked.ask.model)?;
         let said = self.say(&asked.ask, call);
         let answer = ResponseAnswer {
@@ -144,8 +145,10 @@ impl Upstream {
         let whole = answer.whole();
         if asked.store {
             let output = whole["output"].as_array().cloned().unwrap_or_default();
-            let conversation = asked.items.iter().cloned().chain(output).collect();
-            self.kept.keep(whole.clone(), conversation);
+            let conversation: Vec<Value> = asked.items.iter().cloned().chain(output).collect();
+            let named = asked.body.get("conversation").unwrap_or(&Value::Null);
+            self.stored.go_on(named, &conversation);
+            self.stored.kept.keep(whole.clone(), conversation);
         }
         Ok(if asked.ask.stream {
             Outcome::events(answer.stream())
@@ -158,7 +161,7 @@ impl Upstream {
     pub(super) fn kept_response(&self, call: &Call<'_>, id: &str) -> Result<Outcome, Refusal> {
         let gone = || Refusal::new(404, format!("Response with id '{id}' not found."));
         if *call.method == http::Method::DELETE {
-            return if self.kept.delete(id) {
+            return if self.stored.kept.delete(id) {
                 Ok(Outcome::json(
                     &json!({"id": id, "object": "response", "deleted": true}),
                 ))
@@ -166,7 +169,8 @@ impl Upstream {
                 Err(gone())
             };
         }
-        self.kept
+        self.stored
+            .kept
             .response(id)
             .map(|response| Outcome::json(&response))
             .ok_or_else(gone)

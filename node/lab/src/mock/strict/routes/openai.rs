@@ -28,6 +28,9 @@ fn route(upstream: &Upstream, call: &Call<'_>) -> Result<Outcome, Refusal> {
             .then_some(())
             .ok_or_else(|| unknown_model(model))
     };
+    if let Some(served) = upstream.stored.serve(call, &upstream.id(call)) {
+        return served;
+    }
     match (call.method, call.path) {
         (&Method::POST, "/v1/chat/completions") => upstream.chat(call, Flavor::OpenAi, known),
         (&Method::POST, "/v1/responses") => upstream.response(call, known),
