@@ -4,6 +4,7 @@
 //! depend on the model, so a body in which another reader could find another one is refused. The node that a
 //! client asks reads it, and the node that serves a peer's request reads it again.
 
+mod conversation;
 pub mod usage;
 
 use std::ops::Range;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::ModelName;
 use grapevine_core::native_path::{NativePath, is_count_at_vertex};
-use grapevine_core::route::session;
+use grapevine_core::route::Session;
 use http::Method;
 use http::header::HeaderMap;
 use percent_encoding::percent_decode_str;
@@ -20,6 +21,7 @@ use percent_encoding::percent_decode_str;
 use crate::scan::form;
 use crate::scan::media::{Media, MediaError, media};
 use crate::scan::{self, ScanError};
+use conversation::ConversationHints;
 
 /// What the body asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +32,15 @@ pub struct Asked {
     pub stream: bool,
     /// Whether the answer is to be made in the background, where a path knows that.
     pub background: bool,
-    /// A number that is equal for requests of the same conversation.
-    pub session: Option<u64>,
+    /// Where the body says which conversation it belongs to.
+    conversation: ConversationHints,
+}
+
+impl Asked {
+    /// The conversation of the request, as far as its `body`, from which this was read, says it.
+    pub fn session(&self, body: &[u8]) -> Option<Session> {
+        self.conversation.session(body)
+    }
 }
 
 /// Why a body cannot be read with certainty.
@@ -74,7 +83,7 @@ const NEED_MODEL: [&str; 8] = [
 ];
 
 /// What is looked for in a JSON body.
-const KEYS: [&str; 5] = ["model", "stream", "prompt_cache_key", "user", "background"];
+const KEYS: [&str; 3] = ["model", "stream", "background"];
 
 /// What is looked for in a form.
 const FIELDS: [&str; 2] = ["model", "stream"];
@@ -148,13 +157,16 @@ pub fn model_as(
 }
 
 fn read_json(body: &[u8]) -> Result<Asked, AskedError> {
-    let found = scan::top_level(body, KEYS);
-    let [model, stream, cache_key, user, background] = match found {
-        Ok(found) => found.map(|range| range.map(|range| &body[range])),
+    let found = scan::top_level_and_hints(body, KEYS, conversation::KEYS);
+    let (found, hints) = match found {
+        Ok(found) => found,
         // A list is no error of its own on paths that need no model; those that do find none in it.
-        Err(ScanError::NotAnObject) if body.trim_ascii_start().starts_with(b"[") => [None; 5],
+        Err(ScanError::NotAnObject) if body.trim_ascii_start().starts_with(b"[") => {
+            return Ok(Asked::default());
+        }
         Err(error) => return Err(error.into()),
     };
+    let [model, stream, background] = found.map(|range| range.map(|range| &body[range]));
     let model = match model {
         None | Some(b"null") => None,
         Some(raw) => match scan::text(raw) {
@@ -162,15 +174,11 @@ fn read_json(body: &[u8]) -> Result<Asked, AskedError> {
             None => return Err(value("model", "must be a string")),
         },
     };
-    let conversation = [cache_key, user]
-        .into_iter()
-        .flatten()
-        .find(|raw| raw.len() > 2);
     Ok(Asked {
         model,
         stream: is_true("stream", stream)?,
         background: is_true("background", background)?,
-        session: conversation.map(session),
+        conversation: ConversationHints::new(hints),
     })
 }
 
@@ -191,7 +199,7 @@ fn read_form(body: &[u8], boundary: &str) -> Result<Asked, AskedError> {
         model,
         stream,
         background: false,
-        session: None,
+        conversation: ConversationHints::default(),
     })
 }
 

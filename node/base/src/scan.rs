@@ -74,7 +74,24 @@ pub fn top_level<const N: usize>(
     body: &[u8],
     keys: [&'static str; N],
 ) -> Result<[Option<Range<usize>>; N], ScanError> {
+    top_level_and_hints(body, keys, []).map(|(found, [])| found)
+}
+
+/// The values of `keys` as [`top_level`] finds them.
+pub type Found<const N: usize> = [Option<Range<usize>>; N];
+
+/// The same in one pass with the values of `hints`, about which two readers may differ: nothing that is allowed or
+/// refused depends on them. A hint is a key as it is written, and the first of several counts.
+///
+/// # Errors
+/// As for [`top_level`].
+pub fn top_level_and_hints<const N: usize, const M: usize>(
+    body: &[u8],
+    keys: [&'static str; N],
+    hints: [&'static str; M],
+) -> Result<(Found<N>, Found<M>), ScanError> {
     let mut found = [const { None }; N];
+    let mut hinted = [const { None }; M];
     let mut at = skip_blanks(body, 0);
     match body.get(at) {
         None => return Err(ScanError::Empty),
@@ -82,21 +99,24 @@ pub fn top_level<const N: usize>(
         Some(_) => return Err(ScanError::NotAnObject),
     }
     if body.get(at) == Some(&b'}') {
-        return end(body, at + 1).map(|()| found);
+        return end(body, at + 1).map(|()| (found, hinted));
     }
     loop {
         let key = string(body, at)?;
         at = expect(body, skip_blanks(body, key.end), b':', "expected ':'")?;
         let value = value(body, skip_blanks(body, at))?;
         at = skip_blanks(body, value.end);
-        if let Some(index) = matching(&body[key], &keys)?
+        let key = &body[key];
+        if let Some(index) = hints.iter().position(|hint| is_key(key, hint)) {
+            hinted[index].get_or_insert(value);
+        } else if let Some(index) = matching(key, &keys)?
             && found[index].replace(value).is_some()
         {
             return Err(ScanError::Repeated { key: keys[index] });
         }
         match body.get(at) {
             Some(b',') => at = skip_blanks(body, at + 1),
-            Some(b'}') => return end(body, at + 1).map(|()| found),
+            Some(b'}') => return end(body, at + 1).map(|()| (found, hinted)),
             _ => return Err(malformed("expected ',' or '}'", at)),
         }
     }
@@ -109,6 +129,53 @@ pub fn text(raw: &[u8]) -> Option<Cow<'_, str>> {
         return std::str::from_utf8(content).ok().map(Cow::Borrowed);
     }
     serde_json::from_slice::<String>(raw).ok().map(Cow::Owned)
+}
+
+/// Whether the raw key is `key` as it is written.
+fn is_key(raw: &[u8], key: &str) -> bool {
+    raw.len() == key.len() + 2 && &raw[1..raw.len() - 1] == key.as_bytes()
+}
+
+/// The elements of a raw list, as far as they are whole; none where `raw` is no list.
+pub fn elements(raw: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = raw.first().filter(|first| **first == b'[').map(|_| 1);
+    std::iter::from_fn(move || {
+        let element = value(raw, skip_blanks(raw, at?));
+        at = None;
+        let element = element.ok()?;
+        let end = skip_blanks(raw, element.end);
+        at = (raw.get(end) == Some(&b',')).then_some(end + 1);
+        Some(element)
+    })
+}
+
+/// The strings in a raw value that stand for one of `keys`, at any depth, in their order: the index of the key, and
+/// the string without its quotes. It ends where the value is broken.
+pub fn strings_of<'a, const N: usize>(
+    raw: &'a [u8],
+    keys: [&'static str; N],
+) -> impl Iterator<Item = (usize, &'a [u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            at += memchr(b'"', raw.get(at..)?)?;
+            let key = string(raw, at).ok()?;
+            at = key.end;
+            let colon = skip_blanks(raw, at);
+            if raw.get(colon) != Some(&b':') {
+                continue;
+            }
+            at = skip_blanks(raw, colon + 1);
+            let index = keys
+                .iter()
+                .position(|wanted| is_key(&raw[key.clone()], wanted));
+            if let (Some(index), Some(b'"')) = (index, raw.get(at)) {
+                let text = string(raw, at).ok()?;
+                at = text.end;
+                return Some((index, &raw[text.start + 1..text.end - 1]));
+            }
+        }
+    })
 }
 
 const fn malformed(what: &'static str, at: usize) -> ScanError {
@@ -252,7 +319,7 @@ fn nested(body: &[u8], start: usize) -> Result<Range<usize>, ScanError> {
 
 /// The range of the number or word that begins at `at`.
 fn scalar(body: &[u8], at: usize) -> Result<Range<usize>, ScanError> {
-    let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t');
+    let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
     let rest = &body[at..];
     let length = rest.iter().position(is_end).unwrap_or(rest.len());
     match serde_json::from_slice::<IgnoredAny>(&rest[..length]) {
@@ -309,6 +376,29 @@ mod tests {
         assert_eq!(error(r#"{"a":1,}"#), malformed("expected a string", 7));
     }
 
+    #[test]
+    fn hints_are_found_beside_keys_and_refuse_nothing() {
+        let body = br#"{"input":"a","model":"m","INPUT":2,"input":"b"}"#;
+        let ([model], [input, none]) =
+            top_level_and_hints(body, ["model"], ["input", "x"]).expect("an object");
+        assert_eq!(model.map(|range| &body[range]), Some(&br#""m""#[..]));
+        assert_eq!(input.map(|range| &body[range]), Some(&br#""a""#[..]));
+        assert_eq!(none, None);
+    }
+
+    #[test]
+    fn elements_and_strings_are_found_until_a_value_breaks() {
+        let raw = br#"[ {"a":[1]} , "x,y" ,3]"#;
+        let found: Vec<_> = elements(raw).map(|range| &raw[range]).collect();
+        assert_eq!(found, [&br#"{"a":[1]}"#[..], br#""x,y""#, b"3"]);
+        assert_eq!(elements(b"{}").count() + elements(b"[]").count(), 0);
+        assert_eq!(elements(br#"["a","b"#).count(), 1);
+        let raw = br#"{"text":"\"text\":","a":{"text" : "t","role":["user"]},"role":"r","text":1}"#;
+        let found: Vec<_> = strings_of(raw, ["text", "role"]).collect();
+        let quoted = &br#"\"text\":"#[..];
+        assert_eq!(found, [(0, quoted), (0, b"t"), (1, b"r")]);
+    }
+
     fn json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -360,11 +450,14 @@ mod tests {
             // The result does not matter here, only that there is one.
             let _ = top_level(&body, ["model"]);
             let _ = text(&body);
+            let _ = strings_of(&body, ["a"]).count() + elements(&body).count();
             let _ = form::fields(&body, "b", ["model"]);
         }
 
         #[test]
         fn no_json_like_text_panics(body in "[{}\\[\\]\",:\\\\a1 ]{0,40}") {
+            let _ = strings_of(body.as_bytes(), ["a"]).count();
+            let _ = elements(body.as_bytes()).count();
             if let Ok([Some(range)]) = top_level(body.as_bytes(), ["a"]) {
                 prop_assert!(body.get(range).is_some());
             }

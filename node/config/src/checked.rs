@@ -6,6 +6,7 @@
 mod auth;
 mod clients;
 mod provider;
+mod seal;
 mod tasks;
 mod tracing;
 mod upstream;
@@ -39,6 +40,7 @@ pub use auth::{
 };
 pub use clients::{IssuedKeysConfig, KeyConfig, LedgerConfig};
 pub use provider::{ApiEndpoint, EndpointPaths, Provider, ProviderConfig};
+pub use seal::SealSource;
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
 pub use upstream::{
@@ -210,6 +212,10 @@ pub struct RoutingConfig {
     pub retry_on: RetryOn,
     /// The models that stand in for others, by the model that clients ask for.
     pub fallback_models: BTreeMap<ModelName, FallbackModels>,
+    /// How much of what a warm cache saves counts against a nearer upstream.
+    pub cache_weight: f64,
+    /// What ids of upstreams are sealed with.
+    pub seal: SealSource,
 }
 
 impl Default for RoutingConfig {
@@ -220,6 +226,8 @@ impl Default for RoutingConfig {
             deadline: Duration::from_secs(600),
             retry_on: RetryOn::default(),
             fallback_models: BTreeMap::new(),
+            cache_weight: 0.0,
+            seal: SealSource::Kept(PathBuf::from("grapevine-seal-node.key")),
         }
     }
 }

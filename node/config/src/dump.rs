@@ -18,8 +18,8 @@ use serde_json::{Map, Value, json};
 
 use super::checked::{
     Concurrency, Config, CorsOrigins, DnsConfig, GeoConfig, IssuedKeysConfig, KeyConfig,
-    LedgerConfig, LogFormat, MeshConfig, NodeConfig, RoutingConfig, TracingConfig, UpstreamConfig,
-    UpstreamModels,
+    LedgerConfig, LogFormat, MeshConfig, NodeConfig, RoutingConfig, SealSource, TracingConfig,
+    UpstreamConfig, UpstreamModels,
 };
 use super::prices::PriceTable;
 use super::secret::REDACTED;
@@ -251,6 +251,11 @@ fn routing(routing: &RoutingConfig) -> Value {
         "deadline": format_duration(routing.deadline),
         "retry_on": words.chain(retry_on.statuses.iter().map(|status| json!(status))).collect::<Vec<_>>(),
         "hedge": "off",
+        "cache_weight": routing.cache_weight,
+        "seal_keys": match &routing.seal {
+            SealSource::Written(secrets) => vec![REDACTED; secrets.len()],
+            SealSource::Authority(_) | SealSource::Kept(_) => vec![],
+        },
         "fallback_models": routing.fallback_models.iter().map(fallback).collect::<Map<_, _>>(),
     })
 }
@@ -326,6 +331,7 @@ fn key(key: &KeyConfig) -> Value {
         "models": key.models.as_ref().map(|models| texts(models)),
         "regions": key.regions.as_ref().map(|regions| texts(regions)),
         "services": key.services.as_ref().map(|services| texts(services)),
+        "upstreams": key.upstreams.as_ref().map(|upstreams| texts(upstreams)),
         "rpm": key.limits.rpm,
         "tpm": key.limits.tpm,
         "budget": key.limits.budget.map(|budget| budget.to_string()),

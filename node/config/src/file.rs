@@ -217,6 +217,14 @@ pub struct RoutingFile {
     pub retry_on: Option<Vec<Item<RetryText>>>,
     /// Whether a second attempt is sent before the first has failed. Default: off.
     pub hedge: Option<HedgeWord>,
+    /// How much of the time that a warm prompt cache is expected to save counts against a nearer upstream, 0 to 10: 0
+    /// counts none, 1 all of it, and more what the saved tokens are worth beside. Only with the strategy latency.
+    /// Default: 0.
+    pub cache_weight: Option<f64>,
+    /// What ids of responses, conversations and files are sealed with, 32 bytes or longer, the same list at every node
+    /// of the mesh: the first seals, all of them open. Default: derived from the certificate of the mesh's CA; a node
+    /// without a mesh keeps its own in grapevine-seal-NAME.key, next to the configuration file.
+    pub seal_keys: Option<Vec<Item<SecretText>>>,
     /// What translations into the dialect of an upstream of this node may lose, unless the client sends
     /// `x-grapevine-lossy`: allow, refuse, or a list of paths such as [top_k, tools.web_search]. Default: refuse.
     pub lossy: Option<LossyFile>,

@@ -178,7 +178,14 @@ impl RequestDialect {
             "/v1/chat/completions" => (Dialect::Chat, true),
             "/v1/responses" => (Dialect::Responses, true),
             "/v1/messages" => (Dialect::Messages, true),
+            "/v1/conversations" => (Dialect::Responses, false),
             _ if path.starts_with("/v1/responses/") => (Dialect::Responses, false),
+            _ if path.starts_with("/v1/conversations/") => (Dialect::Responses, false),
+            _ if path.starts_with("/v1/containers/") => (Dialect::Responses, false),
+            // Who keeps files for its models has responses, as OpenAI and Azure do.
+            "/v1/files" | "/v1/batches" => (Dialect::Responses, false),
+            _ if path.starts_with("/v1/files/") => (Dialect::Responses, false),
+            _ if path.starts_with("/v1/batches/") => (Dialect::Responses, false),
             _ if path.starts_with("/v1/messages/") => (Dialect::Messages, false),
             _ => native(path)?,
         };
@@ -262,6 +269,9 @@ mod tests {
             ("/v1/chat/completions", Some((Dialect::Chat, true))),
             ("/v1/responses", Some((Dialect::Responses, true))),
             ("/v1/responses/r_1", Some((Dialect::Responses, false))),
+            ("/v1/conversations", Some((Dialect::Responses, false))),
+            ("/v1/conversations/c_1", Some((Dialect::Responses, false))),
+            ("/v1/containers/c_1", Some((Dialect::Responses, false))),
             ("/v1/messages", Some((Dialect::Messages, true))),
             (
                 "/v1/messages/count_tokens",

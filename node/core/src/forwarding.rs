@@ -9,9 +9,10 @@
 //! same way: no `.` or `..` segments, no empty ones, nothing encoded that separates, climbs or needs no
 //! encoding (RFC 3986, 6.2.2). What has another form is refused and never repaired.
 //!
-//! Responses belong to the upstream that made them, and their ids cannot be guessed: they may be fetched, cancelled
-//! and deleted by anybody who knows the id, and cannot be listed.
+//! Responses, conversations, containers and files belong to the upstream that made them, and their ids cannot be
+//! guessed: they may be read, continued and deleted by anybody who knows the id, and cannot be listed.
 
+mod kept;
 mod plain;
 
 use std::fmt;
@@ -49,13 +50,8 @@ const INFERENCE: [&str; 23] = [
     "/v1/detokenize",
 ];
 
-/// What is below it names a response.
-const RESPONSES: &str = "/v1/responses/";
-
-/// The longest id of a response.
-const RESPONSE_ID_MAX: usize = 256;
-
-/// What a node answers itself, each with everything below it; never forwarded.
+/// What a node answers itself, each with everything below it; an operator cannot add them. Of files and batches those
+/// are sent on that an upstream keeps.
 pub const OWN_PATHS: [&str; 6] = [
     "/v1/models",
     "/v1/tasks",
@@ -126,6 +122,8 @@ impl Methods {
     pub const GET: Self = Self(0b11);
     const POST: Self = Self(0b100);
     const GET_AND_DELETE: Self = Self(0b10_0011);
+    const GET_AND_POST: Self = Self(0b111);
+    const GET_POST_AND_DELETE: Self = Self(0b10_0111);
 
     /// Every method that can be forwarded.
     pub const ALL: Self = Self(0b11_1111);
@@ -296,21 +294,7 @@ fn listed(path: &str) -> Option<Methods> {
     if NativePath::of(path).is_some() || is_count_at_vertex(path) {
         return Some(Methods::POST);
     }
-    let below = path.strip_prefix(RESPONSES)?;
-    let (id, action) = match below.split_once('/') {
-        Some((id, action)) => (id, Some(action)),
-        None => (below, None),
-    };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if id.is_empty() || id.len() > RESPONSE_ID_MAX || !id.bytes().all(is_plain) {
-        return None;
-    }
-    match action {
-        None => Some(Methods::GET_AND_DELETE),
-        Some("cancel") => Some(Methods::POST),
-        Some("input_items") => Some(Methods::GET),
-        Some(_) => None,
-    }
+    kept::listed(path)
 }
 
 /// Whether `path` is `prefix` or below it.

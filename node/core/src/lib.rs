@@ -5,13 +5,13 @@
 //! 1. [`time`], [`ids`], [`units`], [`geo_point`], [`country`], [`native_path`], [`dialect`]: the
 //!    vocabulary.
 //! 2. [`outcome`]: how an attempt ended, and whom that counts against.
-//! 3. [`latency`], [`health`], [`limit`]: what is known of one upstream; [`link`]: of the way to a peer;
+//! 3. [`latency`], [`health`], [`limit`], [`cache_meter`]: what is known of one upstream; [`link`]: of the way to a peer;
 //!    [`share`] and [`pace`]: how much one sender may hold, and how fast it must send.
 //! 4. [`fact`], [`links`]: what nodes publish, whom they stay connected to, and to whom a rumor goes.
 //! 5. [`view`]: the immutable picture the request path reads.
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
 //!    request may and should be answered.
-//!    [`forwarding`]: what may be sent to an upstream at all.
+//!    [`forwarding`]: what may be sent to an upstream at all; [`seal`]: which upstream made an id.
 //! 7. [`steer`]: which nodes a client should come to in the first place.
 //! 8. [`engine`]: the state machine that turns events into effects and views.
 //!    [`request`]: the one that takes a request from attempt to attempt; [`admission`]: whether to serve a peer's.
@@ -32,6 +32,7 @@
 pub mod address;
 pub mod admission;
 pub mod allowance;
+pub mod cache_meter;
 pub mod capacity;
 pub mod connection;
 pub mod country;
@@ -67,6 +68,7 @@ pub mod residency;
 pub mod retry_after;
 pub mod roster;
 pub mod route;
+pub mod seal;
 pub mod segment;
 pub mod share;
 pub mod steer;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
+use grapevine_core::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
 use serde::{Deserialize, Serialize};
 
 use super::hash::KeyHash;
@@ -176,6 +176,8 @@ pub struct KeyRights {
     pub regions: Option<Arc<BTreeSet<RegionName>>>,
     /// The services whose tasks it may create and run, and nothing else; `None` is an ordinary key.
     pub services: Option<Arc<BTreeSet<ServiceKey>>>,
+    /// The upstreams that its holder may choose by name, the first of which keeps its files; `None` is no choice.
+    pub upstreams: Option<Arc<[UpstreamName]>>,
     /// Its limits.
     pub limits: KeyLimits,
 }
@@ -188,6 +190,7 @@ impl Default for KeyRights {
             models: None,
             regions: None,
             services: None,
+            upstreams: None,
             limits: KeyLimits::default(),
         }
     }
@@ -259,6 +262,8 @@ pub(super) struct RightsText {
     regions: Option<BTreeSet<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     services: Option<BTreeSet<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstreams: Option<Vec<String>>,
     limits: KeyLimits,
 }
 
@@ -273,6 +278,10 @@ impl RightsText {
             models: texts(&rights.models),
             regions: texts(&rights.regions),
             services: texts(&rights.services),
+            upstreams: rights
+                .upstreams
+                .as_ref()
+                .map(|all| all.iter().map(ToString::to_string).collect()),
             limits: rights.limits,
         }
     }
@@ -294,6 +303,15 @@ impl RightsText {
             models: names(self.models, |text| ModelName::new(text).ok())?,
             regions: names(self.regions, |text| RegionName::new(text).ok())?,
             services: names(self.services, |text| ServiceKey::new(text).ok())?,
+            upstreams: match self.upstreams {
+                None => None,
+                Some(texts) => Some(
+                    texts
+                        .iter()
+                        .map(|text| UpstreamName::new(text).ok())
+                        .collect::<Option<_>>()?,
+                ),
+            },
             limits: self.limits,
         };
         let is_workers = rights.scopes.contains(&KeyScope::Services);

@@ -8,6 +8,7 @@
 //! [`super::usage`], which bounds them. `deploy/prometheus/METRICS.md` lists all; a test keeps the two in
 //! step.
 
+mod cache;
 mod states;
 mod status_class;
 
@@ -42,6 +43,7 @@ use super::recent::RecentFamily;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
 use super::usage::Usage;
+use cache::CacheMetrics;
 use status_class::{STATUS_CLASSES, status_class};
 
 /// The error code of a refusal by residency, as in records.
@@ -74,6 +76,7 @@ struct Inner {
     model_upstreams: Family<ModelLabels, Gauge>,
     losses: LossMetrics,
     credentials: CredentialMetrics,
+    cache: CacheMetrics,
     usage: Usage,
     bodies: BodyMemory,
     keys: KeyMetrics,
@@ -228,6 +231,7 @@ impl Metrics {
         let metrics = &*self.0;
         metrics.upstream_usable.clear();
         metrics.upstream_in_flight.clear();
+        metrics.cache.clear();
         metrics.upstream_first_byte.clear();
         metrics.upstream_answer.clear();
         metrics.peer_live.clear();
@@ -270,6 +274,7 @@ impl Inner {
             peer_rtt: Family::default(),
             peer_residency_differs: Family::default(),
             model_upstreams: Family::default(),
+            cache: CacheMetrics::register(families),
             losses: LossMetrics::register(families),
             credentials: CredentialMetrics::register(families),
             usage: Usage::register(families),

@@ -18,6 +18,7 @@ mod losses;
 mod names;
 mod peers;
 mod reload;
+mod seal;
 mod signals;
 mod start;
 mod tasks;

@@ -25,7 +25,7 @@ use grapevine_observe::otlp::{Collector, SpanSender, Tracer};
 use grapevine_observe::trace::Sampler;
 use http::HeaderValue;
 
-use super::{NodeStartError, capacity};
+use super::{NodeStartError, capacity, seal};
 
 /// A stream that is silent for this long gets a comment: below the 30 s after which common balancers
 /// drop a connection.
@@ -271,6 +271,7 @@ pub(super) fn filed_keys(config: &Config) -> Vec<StaticKey> {
                 models: set(key.models.as_ref()),
                 regions: set(key.regions.as_ref()),
                 services: set(key.services.as_ref()),
+                upstreams: key.upstreams.as_deref().map(Into::into),
                 limits: key.limits,
             },
             ..ClientKey::named(&key.name)
@@ -295,6 +296,8 @@ pub(super) fn ingress_settings(config: &Config, ring: &KeyRing) -> ingress::Ingr
         proxy_protocol: config.proxy_protocol,
         forwarding: config.forwarding.clone(),
         strategy: config.routing.strategy,
+        cache_weight: config.routing.cache_weight,
+        seal_keys: seal::keys(&config.routing.seal),
         homes: config.geo.homes.clone(),
         residency: config.residency.clone(),
         failover: Arc::new(FailoverPolicy {

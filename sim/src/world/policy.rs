@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_core::cache_meter::CacheMeter;
 use grapevine_core::fact::Standing;
 use grapevine_core::latency::{ByClass, FirstByte, RequestShape, TTFT_UNKNOWN};
 use grapevine_core::limit::InFlight;
@@ -91,6 +92,9 @@ impl World {
             dialect: None,
             strategy: self.scenario.routing.strategy,
             session: request.session,
+            owner: None,
+            upstream: None,
+            cache_weight: 0.0,
             client_place: region.map(|region| self.scenario.atlas.region(region).place),
             home_regions: &[],
             prefer_region: None,
@@ -202,6 +206,7 @@ impl World {
             in_flight_max: u32::MAX,
             admission_max: u32::MAX,
             in_flight: InFlight::default(),
+            cache: CacheMeter::default(),
             hot_until: None,
             returned_at: None,
             trial: false,

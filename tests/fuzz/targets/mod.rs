@@ -20,6 +20,7 @@ mod forwarded;
 mod frame;
 mod gossip;
 mod head;
+mod ids;
 mod json;
 mod mode;
 mod proxy;
@@ -34,7 +35,7 @@ use grapevine_dialect::Dialect;
 type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub(crate) const TARGETS: [(&str, Target); 22] = [
+pub(crate) const TARGETS: [(&str, Target); 23] = [
     ("amazon-frame", amazon_frame::target),
     ("answer", answer::target),
     ("body", body::target),
@@ -50,6 +51,7 @@ pub(crate) const TARGETS: [(&str, Target); 22] = [
     ("frame", frame::target),
     ("gossip", gossip::target),
     ("head", head::target),
+    ("ids", ids::target),
     ("json", json::target),
     ("mode", mode::target),
     ("proxy", proxy::target),

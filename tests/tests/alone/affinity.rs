@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 const MODEL: &str = "gpt-4o";
 
-/// Conversations: a third by header, a third by `prompt_cache_key`, a third by `user`.
+/// Conversations: a quarter by header, one by `prompt_cache_key`, one by `user`, and one by what they begin with alone.
 const SESSIONS: usize = 1_000;
 
 /// Requests in flight at once, over all entry nodes.
@@ -309,14 +309,19 @@ fn request(client: &Client, url: &str, session: usize) -> RequestBuilder {
     let mut body = chat_body(MODEL, "go on");
     body["max_tokens"] = json!(1);
     let post = client.post(url).header("x-forwarded-for", CLIENT);
-    match session % 3 {
+    match session % 4 {
         0 => post.header("x-grapevine-session-id", name).json(&body),
         1 => {
             body["prompt_cache_key"] = json!(name);
             post.json(&body)
         }
-        _ => {
+        2 => {
             body["user"] = json!(name);
+            post.json(&body)
+        }
+        _ => {
+            let words = format!("This is how {name} begins, and nothing else names it.");
+            body["messages"] = json!([{"role": "user", "content": words}]);
             post.json(&body)
         }
     }

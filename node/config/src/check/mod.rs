@@ -21,6 +21,7 @@ mod node;
 mod provider;
 mod rights;
 mod routing;
+mod seal;
 mod secret_source;
 mod tasks;
 mod tracing;
@@ -110,7 +111,7 @@ impl Checker<'_> {
         let upstreams =
             self.upstreams(&file.upstreams, &lossy, has_mesh, worker_mode.is_observer());
         let forwarding = self.forwarding(&file.forward);
-        let routing = self.routing(file.routing.as_ref(), &upstreams);
+        let routing = self.routing(file.routing.as_ref(), &upstreams, (&node, &mesh));
         let (limits, issued_keys, keys) = self.keys_and_limits(file, (&node, &mesh), public);
         self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
         let prices = self.prices(&file.prices);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use grapevine_core::outcome::RetryOn;
 use grapevine_core::route::Strategy;
 
-use super::super::checked::{LimitsConfig, NodeConfig, RoutingConfig, UpstreamConfig};
+use super::super::checked::{LimitsConfig, MeshConfig, NodeConfig, RoutingConfig, UpstreamConfig};
 use super::super::file::{HedgeWord, Item, LimitsFile, RetryText, RoutingFile, StrategyWord};
 use super::super::text::{ByteSize, format_duration};
 use super::rights::RightsConfig;
@@ -19,7 +19,9 @@ impl Checker<'_> {
         &mut self,
         file: Option<&RoutingFile>,
         upstreams: &[(String, UpstreamConfig)],
+        (node, mesh): (&Option<NodeConfig>, &Option<MeshConfig>),
     ) -> RoutingConfig {
+        let seal = self.seal(file, node.as_ref(), mesh.as_ref());
         let default = RoutingConfig::default();
         let nothing = RoutingFile::default();
         let file = file.unwrap_or(&nothing);
@@ -51,6 +53,8 @@ impl Checker<'_> {
             deadline,
             retry_on: self.retry_on(&file.retry_on),
             fallback_models: self.fallback_models(file.fallback_models.as_ref()),
+            cache_weight: self.cache_weight(Some(file)),
+            seal,
         }
     }
 

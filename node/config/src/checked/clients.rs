@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
+use grapevine_core::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
 use grapevine_keys::hash::KeyHash;
 use grapevine_keys::rights::KeyLimits;
 use grapevine_keys::ring::Issuers;
@@ -23,6 +23,8 @@ pub struct KeyConfig {
     pub regions: Option<Vec<RegionName>>,
     /// The only services that it may use; `None` is a client's key.
     pub services: Option<Vec<ServiceKey>>,
+    /// The upstreams that it may choose by name, the first for its files; `None` is no choice.
+    pub upstreams: Option<Vec<UpstreamName>>,
     /// Its limits.
     pub limits: KeyLimits,
     /// It is refused from this time since the Unix epoch on; `None` is never.

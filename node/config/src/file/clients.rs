@@ -22,6 +22,9 @@ pub struct KeyFile {
     /// Makes the key an external worker's key: it may only create and run tasks of these services, such as
     /// [my-plugin:process]. Default: none, the key is a client's.
     pub services: Option<Vec<Item<String>>>,
+    /// The upstreams that clients may choose with x-grapevine-upstream, by name; the first keeps the files that they
+    /// upload. Default: none, a client may choose none.
+    pub upstreams: Option<Vec<Item<String>>>,
     /// Requests per minute, at least 1; 200k is 200,000. Over the whole mesh. Default: no limit.
     pub rpm: Option<CountText>,
     /// Tokens per minute, at least 1; 200k is 200,000. Over the whole mesh. Default: no limit.

@@ -7,6 +7,7 @@ mod mode;
 mod problems;
 mod provider;
 mod reload;
+mod seal;
 mod sources;
 mod tracing;
 

@@ -102,6 +102,9 @@ pub fn key_to_json(key: &Arc<ClientKey>) -> Value {
         "models": texts(rights.models.as_deref()),
         "regions": texts(rights.regions.as_deref()),
         "services": texts(rights.services.as_deref()),
+        "upstreams": rights.upstreams.as_deref().map(|all| {
+            all.iter().map(ToString::to_string).collect::<Vec<_>>()
+        }),
         "rpm": rights.limits.rpm,
         "tpm": rights.limits.tpm,
         "budget": rights.limits.budget.map(|budget| budget.to_string()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::by_model::ModelStates;
 use super::event::{Models, Probe, UpstreamSpec};
+use crate::cache_meter::CacheMeter;
 use crate::capacity::Capacity;
 use crate::fact::{AnswerFigures, FactChange, FurtherFigures, Standing, UpstreamFact};
 use crate::health::{Health, HealthState};
@@ -28,6 +29,7 @@ pub(super) struct Local {
     pub(super) latencies: Latencies,
     pub(super) capacity: Capacity,
     pub(super) in_flight: InFlight,
+    pub(super) cache: CacheMeter,
     pub(super) cooling_until: Option<Instant>,
     pub(super) returned_at: Option<Instant>,
     /// Since when it has been healthy, cooling down, or ejected.
@@ -75,6 +77,7 @@ impl Local {
             spec,
             latencies: Latencies::default(),
             in_flight: InFlight::default(),
+            cache: CacheMeter::default(),
             cooling_until: None,
             returned_at: None,
             stands_since: now,

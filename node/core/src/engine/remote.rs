@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::refusals::Refusals;
+use crate::cache_meter::CacheMeter;
 use crate::fact::{Load, Standing, UpstreamFact};
 use crate::ids::ModelName;
 use crate::latency::{
@@ -30,6 +31,7 @@ pub(super) struct Remote {
     pub(super) tries: Tries,
     pub(super) others_in_flight: u32,
     pub(super) in_flight: InFlight,
+    pub(super) cache: CacheMeter,
     pub(super) hot_until: Option<Instant>,
     pub(super) refusals: Refusals,
     pub(super) returned_at: Option<Instant>,
@@ -48,6 +50,7 @@ impl Remote {
             model_lows: BTreeMap::new(),
             tries: Tries::default(),
             in_flight: InFlight::default(),
+            cache: CacheMeter::default(),
             hot_until: None,
             refusals: Refusals::default(),
             returned_at,

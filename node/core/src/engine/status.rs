@@ -52,6 +52,7 @@ fn own_status(now: Instant, local: &Local) -> UpstreamStatus {
         stands_since: local.stands_since,
         again_at: local.again_at(now),
         in_flight: local.in_flight.count(),
+        cache: local.cache.clone(),
         last_failure: local.last_failure.clone(),
         percentiles: ByClass::each(|class| {
             let known = local.latencies.overall(class);
@@ -72,6 +73,7 @@ fn remote_status(remote: &Remote) -> UpstreamStatus {
         in_flight: remote
             .others_in_flight
             .saturating_add(remote.in_flight.count()),
+        cache: remote.cache.clone(),
         last_failure: None,
         percentiles: ByClass::default(),
     }

@@ -31,6 +31,45 @@ fn inference_paths_take_their_own_methods_alone() {
 }
 
 #[test]
+fn what_an_upstream_keeps_is_read_continued_and_deleted_and_never_listed() {
+    for (method, path) in [
+        ("POST", "/v1/conversations"),
+        ("GET", "/v1/conversations/conv_1"),
+        ("POST", "/v1/conversations/conv_1"),
+        ("DELETE", "/v1/conversations/conv_1"),
+        ("GET", "/v1/conversations/conv_1/items"),
+        ("POST", "/v1/conversations/conv_1/items"),
+        ("DELETE", "/v1/conversations/conv_1/items/msg_1"),
+        ("GET", "/v1/containers/cntr_1"),
+        ("GET", "/v1/containers/cntr_1/files"),
+        ("GET", "/v1/containers/cntr_1/files/cfile_1/content"),
+        ("POST", "/v1/files"),
+        ("DELETE", "/v1/files/file-1"),
+        ("GET", "/v1/files/file-1/content"),
+        ("POST", "/v1/batches"),
+        ("POST", "/v1/batches/batch_1/cancel"),
+    ] {
+        assert_eq!(permit(method, path), Ok(PathScope::Inference), "{path}");
+    }
+    for (method, path) in [
+        ("GET", "/v1/containers"),
+        ("POST", "/v1/containers"),
+        ("GET", "/v1/conversations/conv_1/items/a.b"),
+        ("GET", "/v1/conversations/conv_1/items/msg_1/x"),
+        ("GET", "/v1/containers/cntr_1/files/cfile_1/other"),
+        ("GET", "/v1/files/a b"),
+        ("GET", "/v1/files/file-1/content/x"),
+        ("GET", "/v1/files//content"),
+    ] {
+        assert!(permit(method, path).is_err(), "{path}");
+    }
+    for path in ["/v1/files", "/v1/batches", "/v1/conversations"] {
+        let post = Err(NotForwarded::Method(Methods::POST));
+        assert_eq!(permit("GET", path), post, "{path} is not listed");
+    }
+}
+
+#[test]
 fn response_is_fetched_cancelled_and_deleted_by_its_id() {
     for (method, path) in [
         ("GET", "/v1/responses/resp_68a-b"),
@@ -78,7 +117,7 @@ fn everything_else_is_unknown() {
         "/v1/chat/Completions",
         "/V1/chat/completions",
         "/v1/models",
-        "/v1/files",
+        "/v1/vector_stores/vs_1/files",
         "/admin/x",
         "/openai/deployments/x/chat/completions",
     ] {
@@ -217,7 +256,8 @@ fn operator_adds_paths_and_methods() {
 fn paths_of_the_node_itself_are_never_forwarded() {
     let all = added(&[("/v1/*", METHODS.as_slice())]);
     for path in [
-        "/v1/files/x",
+        "/v1/files/x/other",
+        "/v1/workflows/x",
         "/v1/tasks",
         "/v1/models/m",
         "/v1/mesh/nearest",

@@ -152,8 +152,9 @@ impl Request {
 pub(super) const fn is_unavailable(error: &PlanError) -> bool {
     match error {
         PlanError::NotAllowed {
-            by: Bar::Residency | Bar::ClientRegions,
-        } => false,
+            by: Bar::Residency | Bar::ClientRegions | Bar::Owner | Bar::Upstream,
+        }
+        | PlanError::OwnerGone => false,
         PlanError::NotAllowed { by: Bar::Dialect }
         | PlanError::UnknownModel { .. }
         | PlanError::Joining

@@ -14,6 +14,10 @@
 //! by the least expected of it recently. Distance alone decides between the rest, and no member of a region is nearer
 //! than another.
 //!
+//! A cache that is farther away can be worth the way ([`RouteQuery::cache_weight`]): then the conversation's own
+//! upstream is looked for in all regions, and kept where it costs no more than the nearest and what its cache is expected to
+//! save, which is the measured share of its prompts that come from the cache, of the time that the prompt takes.
+//!
 //! What else could move a conversation for a moment, and what is done about it:
 //! - Load: a conversation stays up to the limit itself and not only up to 85 % of it, so the last
 //!   part is kept for those who belong there. Beyond, or while it answers 429, the next in the
@@ -33,7 +37,7 @@ use rand_core::Rng;
 
 use super::near::{EXPLORED_SHARE, NEAR_SPAN, SLOW_START, best};
 use super::{Cost, RouteQuery};
-use crate::latency::RequestShape;
+use crate::latency::{RequestShape, size_adds};
 use crate::random;
 use crate::time::Instant;
 use crate::view::{Candidate, UpstreamView};
@@ -57,6 +61,8 @@ pub(super) struct RendezvousRank {
 struct Near<'a> {
     /// The nearest of those that are not clearly slower.
     nearest: &'a UpstreamView,
+    /// What the nearest costs.
+    least: Duration,
     /// The most that one of the set may cost, for a request of `shape`.
     cost_max: Duration,
     shape: RequestShape,
@@ -83,15 +89,49 @@ pub(super) fn by_cost<'a>(
         // The conversations that belong there look at what was slower.
         near.cost_max = Duration::MAX;
     }
+    let warm = near
+        .as_ref()
+        .filter(|_| ask.cache_weight > 0.0)
+        .and_then(|near| warm(eligible, near, ask, session, now));
     best(candidates, |one| {
+        let is_warm = warm.is_some_and(|warm| Arc::ptr_eq(warm, one));
         let is_near = near.as_ref().is_some_and(|near| near.holds(one));
         let rank = match is_near {
             true => rank(session, one, now),
             // In the order of the list, which is that of cost.
             false => RendezvousRank::default(),
         };
-        (stand(one), !is_near, rank)
+        (stand(one), !is_warm, !is_near, rank)
     })
+}
+
+/// The window of candidates for `session` by the conversation's own order alone: for strategies that look at no cost.
+pub(super) fn by_rank<'a>(
+    candidates: impl Iterator<Item = &'a Arc<Candidate>>,
+    ask: &RouteQuery<'_>,
+    session: u64,
+    now: Instant,
+) -> Vec<&'a Arc<Candidate>> {
+    best(candidates, |one| {
+        let stand = (ask.is_elsewhere(one), is_full(&one.upstream, now));
+        (stand, rank(session, one, now))
+    })
+}
+
+/// The candidate that has the conversation's cache, wherever it is, where the time that the cache saves is worth the
+/// way. Of all that are `eligible` the first in the conversation's own order: every entry node finds the same.
+fn warm<'a>(
+    eligible: impl Iterator<Item = &'a Arc<Candidate>>,
+    near: &Near<'_>,
+    ask: &RouteQuery<'_>,
+    session: u64,
+    now: Instant,
+) -> Option<&'a Arc<Candidate>> {
+    let home = eligible.min_by_key(|one| rank(session, one, now))?;
+    let read = size_adds(home.per_kib, ask.shape.body_bytes);
+    let saved = read.mul_f64(home.upstream.cache.share().get() * ask.cache_weight);
+    let is_worth_it = Cost::low(home, near.shape) <= near.least.saturating_add(saved);
+    (!near.holds(home) && is_worth_it).then_some(home)
 }
 
 /// Whether even conversations that belong there must go elsewhere.
@@ -136,6 +176,7 @@ impl<'a> Near<'a> {
         let nearest = fast.min_by_key(|one| one.upstream.rtt)?;
         Some(Self {
             nearest: &nearest.upstream,
+            least: Cost::low(nearest, shape),
             cost_max,
             shape,
         })

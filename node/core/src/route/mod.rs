@@ -8,23 +8,29 @@ mod left_out;
 pub(crate) mod near;
 mod nearest;
 mod order;
+mod owner;
 mod plan;
 mod scored;
+mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dialect::RequestDialect;
 use crate::geo_point::GeoPoint;
-use crate::ids::{ModelName, RegionName};
+use crate::ids::{ModelName, RegionName, UpstreamName};
 use crate::latency::RequestShape;
-use crate::random;
+use crate::seal::Owner;
 use crate::view::Candidate;
 
 pub use cost::Cost;
 pub use left_out::{Absence, LeftOut, left_out};
 pub use near::is_near;
 pub use plan::plan;
+pub use session::{OpeningHash, Session, SessionSource, session};
+
+/// The largest [`RouteQuery::cache_weight`].
+pub const CACHE_WEIGHT_MAX: f64 = 10.0;
 
 /// What a request asks for.
 #[derive(Clone, Debug)]
@@ -37,9 +43,17 @@ pub struct RouteQuery<'a> {
     pub dialect: Option<RequestDialect>,
     /// How to choose.
     pub strategy: Strategy,
-    /// A number that is equal for requests of the same conversation. [`Strategy::Latency`] and
-    /// [`Strategy::Geo`] look at it.
+    /// A number that is equal for requests of the same conversation. Every strategy but [`Strategy::Priority`]
+    /// looks at it, whose order is the same for all requests of a node.
     pub session: Option<u64>,
+    /// The upstream that keeps what the request is about: no other can answer. `None` where any can.
+    pub owner: Option<Owner>,
+    /// The client asks for an upstream of this name alone; `None` is any.
+    pub upstream: Option<&'a UpstreamName>,
+    /// How much of the time that a warm cache is expected to save counts against a nearer upstream, 0 to
+    /// [`CACHE_WEIGHT_MAX`]: 0 counts none of it, 1 all, and more what the saved tokens are worth beside the time. Only
+    /// [`Strategy::Latency`] looks at it.
+    pub cache_weight: f64,
     /// Where the client is thought to be; `None` when its address cannot be placed. Only
     /// [`Strategy::Geo`] looks at it.
     pub client_place: Option<GeoPoint>,
@@ -67,6 +81,9 @@ impl<'a> RouteQuery<'a> {
             dialect: None,
             strategy: Strategy::Latency,
             session: None,
+            owner: None,
+            upstream: None,
+            cache_weight: 0.0,
             client_place: None,
             home_regions: &[],
             prefer_region: None,
@@ -75,12 +92,6 @@ impl<'a> RouteQuery<'a> {
             attempts_max: 6,
         }
     }
-}
-
-/// The number of the conversation called `name`, for [`RouteQuery::session`]: the same on every node and in
-/// every build.
-pub fn session(name: &[u8]) -> u64 {
-    random::hash(name)
 }
 
 /// How to choose within a tier.
@@ -146,6 +157,8 @@ pub enum RouteReason {
     Own,
     /// Its conversation belongs there.
     Session,
+    /// It keeps what the request is about.
+    Owner,
     /// The client asked for its region.
     PreferredRegion,
     /// A map gives its region to the client.
@@ -192,6 +205,9 @@ pub enum PlanError {
         /// When the first of them may be asked again.
         retry_after: Duration,
     },
+    /// What the request is about was made by an upstream that no node has any more.
+    #[error("no node has the upstream that made this")]
+    OwnerGone,
     /// There are candidates, but none in a region that the request may go to.
     #[error("no upstream for this model is in an allowed region")]
     NotAllowed {
@@ -209,6 +225,11 @@ pub enum Bar {
     ClientRegions,
     /// None of the candidates reads the request's dialect, and it cannot be translated.
     Dialect,
+    /// The upstream that keeps what the request is about does not serve the model, or is not the one that the client
+    /// names.
+    Owner,
+    /// No upstream that could answer has the name that the client asks for.
+    Upstream,
 }
 
 impl RouteReason {
@@ -220,6 +241,7 @@ impl RouteReason {
             Self::LeastLoad => "least-load",
             Self::Own => "own",
             Self::Session => "session",
+            Self::Owner => "owner",
             Self::PreferredRegion => "preferred-region",
             Self::Mapped => "mapped",
             Self::Nearest => "nearest",

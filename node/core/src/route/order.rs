@@ -74,6 +74,9 @@ fn window<'a>(
             let fitting = fitting.clone();
             Some(affinity::by_cost(fitting, ask, session, now, rng))
         }
+        (Strategy::Weighted | Strategy::LeastBusy, Some(session)) => {
+            Some(affinity::by_rank(fitting.clone(), ask, session, now))
+        }
         _ => None,
     };
     if let Some(ordered) = ordered {
@@ -151,15 +154,17 @@ fn first_choice<'a>(
 ) -> (Scored<'a>, RouteReason) {
     let (index, reason) = match (ask.strategy, ask.session) {
         // The window came in this order, and conversations fall back in theirs.
-        (Strategy::Latency, Some(_)) => (0, RouteReason::Session),
+        (Strategy::Latency | Strategy::Weighted | Strategy::LeastBusy, Some(_)) => {
+            (0, RouteReason::Session)
+        }
         (Strategy::Latency, None) => by_sample(scored, ask.shape.class, now, rng),
         (Strategy::Geo, _) => (0, geo::reason(scored.iter().map(|one| one.candidate), ask)),
         (Strategy::Priority, _) => {
             scored.sort_by(|left, right| configured_order(left).cmp(&configured_order(right)));
             (0, RouteReason::Priority)
         }
-        (Strategy::Weighted, _) => (by_weight(scored, rng), RouteReason::Weighted),
-        (Strategy::LeastBusy, _) => {
+        (Strategy::Weighted, None) => (by_weight(scored, rng), RouteReason::Weighted),
+        (Strategy::LeastBusy, None) => {
             scored.sort_by_key(|one| (one.load_step, one.total));
             let least = (scored[0].load_step, scored[0].total);
             let as_idle = scored.iter().take_while(|one| one.load_step == least.0);
@@ -170,8 +175,7 @@ fn first_choice<'a>(
     let first = scored.remove(index);
     let came_in_order = match ask.strategy {
         Strategy::Priority | Strategy::Geo => true,
-        Strategy::Latency => ask.session.is_some(),
-        Strategy::Weighted | Strategy::LeastBusy => false,
+        Strategy::Latency | Strategy::Weighted | Strategy::LeastBusy => ask.session.is_some(),
     };
     if !came_in_order {
         scored.sort_by_key(|one| (one.hot, one.total));

@@ -7,8 +7,8 @@ use rand_core::Rng;
 
 use super::dialect_part::DialectPart;
 use super::nearest::nearest;
-use super::order;
 use super::{Bar, Choice, Cost, Plan, PlanError, RouteQuery, RouteReason};
+use super::{order, owner};
 use crate::fact::Phase;
 use crate::time::Instant;
 use crate::view::{Candidate, Reach, Routes, TierRoutes, View};
@@ -26,7 +26,17 @@ impl RouteQuery<'_> {
     pub(super) fn allows(&self, candidate: &Candidate) -> bool {
         let is_allowed = self.allow_regions.is_empty()
             || self.allow_regions.contains(&candidate.upstream.region);
-        is_allowed && self.is_permitted(candidate) && self.is_answered_by(candidate)
+        is_allowed
+            && self.is_permitted(candidate)
+            && self.is_answered_by(candidate)
+            && self.is_asked_of(candidate)
+    }
+
+    /// Whether `candidate` is the upstream that keeps what the request is about, and the one that the client names.
+    pub(super) fn is_asked_of(&self, candidate: &Candidate) -> bool {
+        let upstream = &*candidate.upstream;
+        self.owner.is_none_or(|owner| owner.is(upstream))
+            && self.upstream.is_none_or(|name| *name == upstream.name)
     }
 
     /// Whether `candidate` reads the request as it is.
@@ -81,6 +91,7 @@ pub fn plan(
             nearest: asked.unwrap_or_default(),
         });
     };
+    owner::check(view, routes, ask)?;
     let max = ask.attempts_max.max(1) as usize;
     let mut choices = Vec::with_capacity(max.min(8));
     for (index, tier) in routes.tiers.iter().enumerate() {
@@ -110,6 +121,7 @@ pub fn plan(
             last_resort: true,
         });
     }
+    owner::prefer(&mut choices, ask);
     repeat(&mut choices, max);
     Ok(Plan {
         choices,
@@ -190,8 +202,11 @@ fn last_resort(
     if all().next().is_none() {
         return Err(NONE_REACHABLE);
     }
-    let permitted = || all().filter(|candidate| ask.is_permitted(candidate));
-    let by = if permitted().next().is_none() {
+    let permitted =
+        || all().filter(|candidate| ask.is_asked_of(candidate) && ask.is_permitted(candidate));
+    let by = if !all().any(|candidate| ask.is_asked_of(candidate)) {
+        Bar::Upstream
+    } else if permitted().next().is_none() {
         Bar::Residency
     } else if permitted().any(|candidate| ask.is_answered_by(candidate)) {
         Bar::ClientRegions

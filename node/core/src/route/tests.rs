@@ -4,6 +4,7 @@ mod affinity;
 mod breaks;
 mod dialects;
 mod home;
+mod owner;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -57,6 +58,7 @@ pub(crate) fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         in_flight_max: 100,
         admission_max: 100,
         in_flight: InFlight::default(),
+        cache: Default::default(),
         hot_until: None,
         returned_at: None,
         trial: false,

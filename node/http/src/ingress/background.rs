@@ -28,6 +28,7 @@ use super::decoded::Decoded;
 use super::polls::Polls;
 use super::problem::Problem;
 use super::reply::{self, Reply};
+use super::sealed;
 use super::track::Track;
 
 /// The paths of background work, each with everything below it.
@@ -58,7 +59,7 @@ impl Background {
     /// Whether a request for `path` is for background work, whatever its body.
     pub(super) fn takes(&self, path: &str) -> bool {
         if PREFIXES.iter().any(|prefix| is_at(path, prefix)) {
-            return true;
+            return !names_what_is_kept(path);
         }
         let name = path.strip_prefix(RESPONSES);
         let name = name.and_then(|rest| rest.strip_prefix('/')?.split('/').next());
@@ -112,6 +113,19 @@ pub(super) fn is_poll(method: &Method, path: &str) -> bool {
 /// Whether it creates a response, which may be made in the background.
 pub(super) fn is_responses(method: &Method, path: &str) -> bool {
     *method == Method::POST && path == RESPONSES
+}
+
+/// Whether an upstream may be asked to keep what a request to `path` makes.
+pub(super) fn may_be_kept(method: &Method, path: &str) -> bool {
+    *method == Method::POST && matches!(path, "/v1/files" | "/v1/batches")
+}
+
+/// Whether an upstream keeps the file or the batch that `path` names.
+fn names_what_is_kept(path: &str) -> bool {
+    let below = ["/v1/files/", "/v1/batches/"].map(|prefix| path.strip_prefix(prefix));
+    let id = below.into_iter().flatten().next();
+    id.and_then(|below| below.split('/').next())
+        .is_some_and(sealed::is_sealed)
 }
 
 fn is_at(path: &str, prefix: &str) -> bool {
@@ -263,6 +277,8 @@ mod tests {
             "/v1/chat/completions",
             "/v1/responses",
             "/v1/responses/theirs",
+            "/v1/files/file-1-g0123456789abcde",
+            "/v1/batches/batch_1_g0123456789abcde/cancel",
         ] {
             assert!(!background.takes(path), "{path}");
         }

@@ -1,5 +1,7 @@
 //! The request id, the options in our own headers, and the checks of a request's head.
 
+mod sessions;
+
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -8,8 +10,8 @@ use grapevine_base::entropy;
 use grapevine_base::exchange::RequestId;
 use grapevine_base::headers;
 use grapevine_core::forwarding::{self, PathScope};
-use grapevine_core::ids::RegionName;
-use grapevine_core::route::session;
+use grapevine_core::ids::{RegionName, UpstreamName};
+use grapevine_core::route::{Session, SessionSource};
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
@@ -45,6 +47,7 @@ const ALLOW_REGIONS: &str = "x-grapevine-allow-regions";
 const TIMEOUT: &str = "x-grapevine-timeout-ms";
 const SESSION: &str = "x-grapevine-session-id";
 const DRY_RUN: &str = "x-grapevine-dry-run";
+const UPSTREAM: &str = "x-grapevine-upstream";
 const LOSSY: &str = "x-grapevine-lossy";
 
 /// The options that a client sets with our own headers.
@@ -55,8 +58,10 @@ pub(super) struct ClientOptions {
     pub(super) allow_regions: Vec<RegionName>,
     /// `None` leaves the node's own deadline.
     pub(super) timeout: Option<Duration>,
-    /// Equal for requests of the same conversation.
-    pub(super) session: Option<u64>,
+    /// The conversation that a header names.
+    pub(super) session: Option<Session>,
+    /// The upstream that is to answer; `None` is any.
+    pub(super) upstream: Option<UpstreamName>,
     /// Return the plan and call nothing.
     pub(super) dry_run: bool,
     /// Whether what a translation of the request loses is accepted; `None` leaves that to the operator.
@@ -158,6 +163,7 @@ pub(super) fn options(headers: &HeaderMap) -> Result<ClientOptions, Problem> {
             .is_some_and(|count| count.as_bytes() != b"0"),
         ..ClientOptions::default()
     };
+    options.session = sessions::of_others(headers);
     if !headers
         .keys()
         .any(|name| name.as_str().starts_with(headers::OWN_PREFIX))
@@ -187,7 +193,12 @@ pub(super) fn options(headers: &HeaderMap) -> Result<ClientOptions, Problem> {
         if value.is_empty() || value.len() > SESSION_MAX {
             return Err(bad(SESSION, "must be 1 to 256 characters"));
         }
-        options.session = Some(session(value.as_bytes()));
+        options.session = Some(Session::named(SessionSource::Own, value.as_bytes()));
+    }
+    if let Some(value) = text(headers, UPSTREAM)? {
+        let name = UpstreamName::new(value);
+        let name = name.map_err(|error| bad(UPSTREAM, format_args!("'{value}' {error}")))?;
+        options.upstream = Some(name);
     }
     options.dry_run = match text(headers, DRY_RUN)? {
         None | Some("0" | "false") => false,
@@ -244,6 +255,7 @@ mod tests {
             (TIMEOUT, "0"),
             (TIMEOUT, "1s"),
             (SESSION, ""),
+            (UPSTREAM, "two words"),
             (DRY_RUN, "perhaps"),
         ] {
             let problem = requested(name, value).expect_err(value);
@@ -253,7 +265,14 @@ mod tests {
 
     #[test]
     fn option_that_is_sent_twice_is_refused() {
-        for name in [PREFER_REGION, ALLOW_REGIONS, TIMEOUT, SESSION, DRY_RUN] {
+        for name in [
+            PREFER_REGION,
+            ALLOW_REGIONS,
+            TIMEOUT,
+            SESSION,
+            UPSTREAM,
+            DRY_RUN,
+        ] {
             let mut headers = HeaderMap::new();
             headers.append(name, "1".parse().expect("a valid value"));
             assert!(options(&headers).is_ok(), "{name}");

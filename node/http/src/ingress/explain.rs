@@ -11,7 +11,7 @@ use grapevine_base::driver::DriverHandle;
 use grapevine_base::limits::LimitsHandle;
 use grapevine_core::Instant;
 use grapevine_core::dialect::{Dialect, RequestDialect};
-use grapevine_core::ids::{ModelName, RegionName};
+use grapevine_core::ids::{ModelName, RegionName, UpstreamName};
 use grapevine_core::latency::RequestShape;
 use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::ClientOrigin;
@@ -110,6 +110,9 @@ impl Explainer {
             dialect: supposed.dialect.map(translatable),
             strategy: settings.strategy,
             session: session.map(route::session),
+            owner: None,
+            upstream: None,
+            cache_weight: settings.cache_weight,
             client_place: visitor.place,
             home_regions: &visitor.homes,
             prefer_region: supposed.prefer_region.as_ref(),
@@ -192,6 +195,8 @@ fn shown(
             "home_regions": names(ask.home_regions),
             "key": visitor.caller.key.as_deref(),
             "session": ask.session.is_some(),
+            "has_owner": ask.owner.is_some(),
+            "upstream": ask.upstream.map(UpstreamName::as_str),
             "prefer_region": ask.prefer_region.map(RegionName::as_str),
             "dialect": ask.dialect.map(|asked| asked.dialect.name()),
             "allow_regions": names(ask.allow_regions),
@@ -250,6 +255,7 @@ fn candidate(
         "in_flight": upstream.in_flight(),
         "in_flight_max": upstream.in_flight_max,
         "distance_km": places.map(|(client, place)| client.distance_km(place).round()),
+        "cached_share": upstream.cache.share().get(),
         "ttft_measured": candidate.is_measured(ask.shape.class),
         "cost_ms": {
             "rtt": milliseconds(cost.rtt),

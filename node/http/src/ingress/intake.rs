@@ -125,7 +125,8 @@ async fn decode(
     Ok(())
 }
 
-fn too_much(over: ShareExceeded, limit: u64) -> Problem {
+/// Why what a sender may hold was exceeded.
+pub(super) fn too_much(over: ShareExceeded, limit: u64) -> Problem {
     match over {
         ShareExceeded::Whole => Problem::body_memory_full(limit),
         ShareExceeded::Share => Problem::body_share_full(limit),

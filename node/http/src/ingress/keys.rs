@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_base::{clock, headers};
-use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
+use grapevine_core::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
 use grapevine_keys::rights::{ClientKey, KeyScope, StaticKey};
 use grapevine_keys::ring::{KeyRefusal, KeyRing};
 use http::header::{self, HeaderMap};
@@ -179,6 +179,24 @@ pub(super) fn fence(key: Option<&ClientKey>, allowed: &mut Vec<RegionName>) -> R
     match allowed.is_empty() {
         true => Err(Problem::region_not_allowed()),
         false => Ok(()),
+    }
+}
+
+/// Checks that `key` may choose the upstream called `name`.
+///
+/// # Errors
+/// When it may not: none of its own is called so. Without keys everybody may.
+pub(super) fn check_upstream(
+    key: Option<&ClientKey>,
+    name: Option<&UpstreamName>,
+) -> Result<(), Problem> {
+    let (Some(key), Some(name)) = (key, name) else {
+        return Ok(());
+    };
+    let mut own = key.rights.upstreams.iter().flat_map(|all| all.iter());
+    match own.any(|own| own == name) {
+        true => Ok(()),
+        false => Err(Problem::upstream_not_allowed()),
     }
 }
 

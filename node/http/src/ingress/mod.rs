@@ -3,7 +3,7 @@
 //! Reading order: [`IngressSettings`] and [`Context`], [`listen`] (sockets and threads), `connection` (one
 //! client), `proxy_header` (the client behind a balancer), `service` (routes by path), `client_headers` (the
 //! head of a request), `visitor` (where the client is, and where its request may go), `limits` (what it takes of its
-//! key's limits) and `limited`, `request` (attempts until one answers), `outgoing` (the answer, streamed), `reply` and `problem` (our headers, our errors),
+//! key's limits) and `limited`, `request` (attempts until one answers), `outgoing` (the answer, streamed), `sealed` (the ids that upstreams made), `uploads` (files that they keep), `reply` and `problem` (our headers, our errors),
 //! `background` (requests for background work), `own` (requests of background work).
 //!
 //! What this module does not know: how upstreams and peers are called, and how routes are chosen. It
@@ -45,9 +45,11 @@ mod refuse;
 mod reply;
 mod reply_body;
 mod request;
+mod sealed;
 mod service;
 mod sse;
 mod track;
+mod uploads;
 mod usage;
 mod usage_event;
 mod usage_refusals;
@@ -83,6 +85,7 @@ pub use listen::{Workers, check_free};
 pub use listen_settings::{ListenSettings, ListenTlsError, TlsHandle, tls_config};
 pub use listing::ModelNotes;
 pub use own::OwnCalls;
+pub use sealed::SealKeys;
 pub use usage_refusals::UsageRefusals;
 pub use visitor::{ClientLocation, Locate};
 
@@ -109,6 +112,10 @@ pub struct IngressSettings {
     pub forwarding: Forwarding,
     /// How candidates are ordered.
     pub strategy: Strategy,
+    /// How much of what a warm cache saves counts against a nearer upstream.
+    pub cache_weight: f64,
+    /// What ids of upstreams are sealed with.
+    pub seal_keys: SealKeys,
     /// Which regions serve which clients, under the `geo` strategy.
     pub homes: Homes,
     /// Where requests may be answered.

@@ -21,6 +21,7 @@ use super::broken::BrokenOff;
 use super::cost;
 use super::following::Following;
 use super::problem::{Problem, Shape};
+use super::sealed::Sealer;
 use super::sse;
 use super::track::Track;
 use super::usage::Usage;
@@ -50,6 +51,8 @@ pub(super) struct Outgoing {
     events: Option<Following>,
     /// `None` unless the event of token counts is kept from the client.
     hidden: Option<UsageEvents>,
+    /// `None` unless the answer holds ids that its upstream made.
+    sealer: Option<Box<Sealer>>,
     usage: Usage,
     /// When the last piece went out.
     sent_at: Instant,
@@ -86,15 +89,25 @@ impl Outgoing {
         let length = content_length(headers);
         let events = Following::of(headers);
         let is_text = events.as_ref().is_some_and(Following::is_text);
+        let mut sealer = Sealer::of(
+            &track.settings().seal_keys,
+            track.owner(),
+            track.path().path(),
+            headers,
+        );
+        if sealer.is_some() {
+            headers.remove(header::CONTENT_LENGTH);
+        }
         let mut hidden = (is_text && track.hides_usage()).then(UsageEvents::default);
         if has_ended || length == Some(data.len() as u64) {
             usage.look(&data);
             track.set_tokens(usage.tokens());
             cost::mark(headers, track.cost());
             track.finish_answer();
-            return Begun::Whole(match &mut hidden {
-                None => data,
-                Some(hidden) => {
+            return Begun::Whole(match (&mut hidden, &mut sealer) {
+                (None, None) => data,
+                (None, Some(sealer)) => sealer.whole(data),
+                (Some(hidden), _) => {
                     headers.remove(header::CONTENT_LENGTH);
                     without_usage(hidden, &data)
                 }
@@ -110,6 +123,7 @@ impl Outgoing {
             ready: VecDeque::new(),
             events,
             hidden,
+            sealer,
             usage,
             sent_at: Instant::now(),
             silence: None,
@@ -181,9 +195,11 @@ impl Outgoing {
             }
             self.ready.push_back(piece);
         };
-        match &mut self.hidden {
-            Some(hidden) => hidden.take(&data, pass),
-            None => pass(data),
+        // Answers that hold ids are none of those whose counts are hidden.
+        match (&mut self.hidden, &mut self.sealer) {
+            (Some(hidden), _) => hidden.take(&data, pass),
+            (None, Some(sealer)) => sealer.take(data, pass),
+            (None, None) => pass(data),
         }
     }
 

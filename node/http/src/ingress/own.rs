@@ -12,6 +12,7 @@ use grapevine_base::{asked, headers};
 use grapevine_core::limit::RetryBudget;
 use grapevine_core::outcome::Outcome;
 use grapevine_core::request::RequestPriority;
+use grapevine_core::route::{Session, SessionSource};
 use http::header;
 use http_body_util::BodyExt;
 
@@ -22,6 +23,7 @@ use super::limits;
 use super::problem::Problem;
 use super::reply;
 use super::request::{self, Admitted};
+use super::sealed;
 use super::track::Track;
 use super::visitor::{ClientLocation, Visitor};
 use super::{Context, IngressSettings};
@@ -53,10 +55,15 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             return Err(Problem::reserved_for_clients());
         }
         track.let_in(self.budget.request());
-        let scope = client_headers::permit(settings, &request.method, &request.path)?;
-        let path = request.path.path();
+        let restored = sealed::restore(&settings.seal_keys, &request.path, &request.body)?;
+        let (owner, body) = (restored.owner, restored.body.unwrap_or(request.body));
+        if let Some(path) = restored.path {
+            track.set_path(path);
+        }
+        let scope = client_headers::permit(settings, &request.method, track.path())?;
+        let path = track.path().path();
         let mut headers = request.headers;
-        let asked = asked::read(scope, &request.method, path, &headers, &request.body)?;
+        let asked = asked::read(scope, &request.method, path, &headers, &body)?;
         track.body_is_in(&asked, scope);
         let key = request.caller.key;
         let key_now = key.as_deref().and_then(|name| settings.keys.named(name));
@@ -78,7 +85,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         let view = self.context.driver.view();
         let peers = &view.mesh_rules;
         let visitor = Visitor::new(settings, peers, location, key, asked.model.as_ref());
-        if !request.body.is_empty() && visitor.needs_model(settings, &view) {
+        if !body.is_empty() && visitor.needs_model(settings, &view) {
             return Err(Problem::fence_needs_model());
         }
         if let Some(fence) = visitor.fence() {
@@ -91,12 +98,13 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             options: ClientOptions {
                 allow_regions: request.allow_regions,
                 timeout: request.timeout,
-                session: request.session,
                 ..ClientOptions::default()
             },
             visitor,
+            session: Session::first_of(own_session(request.session), asked.session(&body)),
             head: asked,
-            body: request.body.into(),
+            owner,
+            body: body.into(),
             priority: RequestPriority::Background,
             model_lists,
         })
@@ -149,6 +157,12 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
             body,
         })
     }
+}
+
+/// The conversation that the task names.
+fn own_session(number: Option<u64>) -> Option<Session> {
+    let source = SessionSource::Own;
+    number.map(|number| Session { number, source })
 }
 
 /// An upstream may encode an answer although it was asked not to. One in a coding that is not known here stays as it

@@ -68,3 +68,13 @@ pub fn head(headers: &HeaderMap) -> (String, bool) {
         client_headers::options(headers).is_ok() && client_headers::check_coding(headers).is_ok();
     (id, is_understood)
 }
+
+/// The pieces of an answer of one upstream with its ids sealed.
+pub fn sealed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    super::sealed::probes::sealed(pieces)
+}
+
+/// A request with its ids restored; `None` where one is not of this mesh.
+pub fn opened(body: &[u8]) -> Option<Vec<u8>> {
+    super::sealed::probes::opened(body)
+}

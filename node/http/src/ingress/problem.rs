@@ -1,5 +1,6 @@
 //! Errors of our own: the party at fault, whether a retry helps, and the same in the API's own shape.
 
+mod kept;
 mod key;
 mod limit;
 mod refused;
@@ -238,6 +239,10 @@ impl Problem {
                 "no_allowed_region",
                 "no upstream for this model is in a region that the request allows",
             ),
+            PlanError::OwnerGone => Self::owner_gone(),
+            PlanError::NotAllowed {
+                by: by @ (Bar::Owner | Bar::Upstream),
+            } => Self::not_there(by),
             PlanError::NotAllowed { by: Bar::Residency } => Self::residency(fence),
             PlanError::NotAllowed { by: Bar::Dialect } => Self::new(
                 StatusCode::BAD_REQUEST,

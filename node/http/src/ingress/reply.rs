@@ -45,6 +45,7 @@ const FALLBACK: HeaderName = HeaderName::from_static("x-grapevine-fallback");
 const PATH: HeaderName = HeaderName::from_static("x-grapevine-path");
 const HOPS: HeaderName = HeaderName::from_static("x-grapevine-hops");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-grapevine-attempts");
+const SESSION: HeaderName = HeaderName::from_static("x-grapevine-session");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-grapevine-overhead-ms");
 const UPSTREAM_TIME: HeaderName = HeaderName::from_static("x-grapevine-upstream-ms");
 const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-grapevine-upstream-request-id");
@@ -144,7 +145,7 @@ pub(super) fn plan(track: Track, plan: Value, problem: Option<Problem>) -> Reply
 fn problem_as(mut track: Track, problem: &Problem, shape: Shape, body: &Value) -> Reply {
     let mut reply = json(problem.status, body);
     let headers = reply.response.headers_mut();
-    mark_unserved(headers, &track, problem.code);
+    mark_unserved(headers, &track, problem.reason());
     headers.insert(SHOULD_RETRY, should_retry(problem));
     if shape == Shape::Amazon {
         let name = HeaderValue::from_static(problem.amazon_name());
@@ -231,6 +232,9 @@ fn mark(lines: &mut HeadLines, track: &Track, overhead: Duration, waited: Durati
     lines.push(&MODEL, model.as_deref().unwrap_or("-"));
     if let (Some(asked), [_, ..]) = (track.asked_model(), steps) {
         lines.push(&FALLBACK, &fallback_text(asked, steps));
+    }
+    if let Some(session) = track.session() {
+        lines.push(&SESSION, session);
     }
     lines.push(&ATTEMPTS, itoa::Buffer::new().format(track.attempts()));
     lines.push(&OVERHEAD, Milliseconds::of(overhead).as_str());

@@ -25,7 +25,8 @@ use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::latency::RequestShape;
 use grapevine_core::outcome::{Finding, Outcome, Refusal};
 use grapevine_core::request::{Action, AttemptEvent, AttemptId, RequestError, RequestPriority};
-use grapevine_core::route::{self, Bar, Choice, Plan, PlanError, RouteQuery};
+use grapevine_core::route::{self, Bar, Choice, Plan, PlanError, RouteQuery, Session};
+use grapevine_core::seal::Owner;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use http_body::Frame;
@@ -52,6 +53,10 @@ pub(super) struct Admitted {
     pub(super) options: ClientOptions,
     pub(super) visitor: Visitor,
     pub(super) head: Asked,
+    /// The upstream that made what it is about; `None` where any may answer.
+    pub(super) owner: Option<Owner>,
+    /// Its conversation.
+    pub(super) session: Option<Session>,
     pub(super) body: CallBody,
     pub(super) priority: RequestPriority,
     /// Lists of models, each of which must have the one that is asked for.
@@ -67,6 +72,10 @@ pub(super) async fn answer<L: CallLocal, P: CallPeer>(
     if request.options.dry_run {
         let (ask, visitor) = (ask(&request, &track), &request.visitor);
         let (mut plan, problem) = explain::explain(&context.driver, &ask, visitor);
+        plan["client"]["session_source"] = request
+            .session
+            .map(|session| session.source.as_str())
+            .into();
         plan["fallbacks"] = explain::fallbacks(&request.fallbacks(track.settings()));
         return reply::plan(track, plan, problem);
     }
@@ -95,7 +104,10 @@ fn ask<'a>(request: &'a Admitted, track: &Track) -> RouteQuery<'a> {
         shape: shape(request, track),
         dialect: RequestDialect::of_path(track.path().path()),
         strategy: track.settings().strategy,
-        session: options.session.or(request.head.session),
+        session: request.session.map(|session| session.number),
+        owner: request.owner,
+        upstream: options.upstream.as_ref(),
+        cache_weight: track.settings().cache_weight,
         client_place: visitor.place,
         home_regions: &visitor.homes,
         prefer_region: options.prefer_region.as_ref(),

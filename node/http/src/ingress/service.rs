@@ -1,6 +1,9 @@
 //! Routes requests by path: health, the list of models, background work, and calls of upstreams.
 
+mod health;
+mod kept;
 mod limited;
+mod lists;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,21 +14,20 @@ use grapevine_base::call_body::CallBody;
 use grapevine_base::exchange::{CallLocal, CallPeer, TaskCaller, TaskRequestBody};
 use grapevine_base::listener::http1::RequestBody;
 use grapevine_base::{asked, headers};
-use grapevine_core::forwarding::{Methods, PathScope};
+use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::RequestPriority;
+use grapevine_core::route::Session;
 use grapevine_keys::rights::ClientKey;
 use http::header;
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
-use serde_json::json;
+use http::{Request, StatusCode};
 
 use super::background;
 use super::client_headers;
 use super::intake;
 use super::keys;
 use super::limits;
-use super::listing::{self, ListShape};
 use super::nearest;
 use super::own_path::own_path;
 use super::problem::Problem;
@@ -34,6 +36,8 @@ use super::request::{self, Admitted};
 use super::track::Track;
 use super::visitor::{ClientLocation, Visitor};
 use super::{Context, IngressSettings};
+use health::health_check;
+use kept::Received;
 
 const MODELS_PATH: &str = "/v1/models";
 
@@ -95,6 +99,9 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     } else {
         let path = visit.track.path().path();
         let admitted = match context.background.takes(path) {
+            true if background::may_be_kept(&head.method, path) => {
+                Box::pin(visit.admit_what_is_made(head, body, peer)).await
+            }
             true => Box::pin(visit.admit_background(*head, body, peer)).await,
             false => visit.admit(head, body, peer).await,
         };
@@ -113,29 +120,6 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
     match answered {
         Ok(list) => reply::own(visit.track, StatusCode::OK, &list),
         Err(problem) => reply::problem(visit.track, &problem),
-    }
-}
-
-/// The answer to a health check; `None` for every other path.
-fn health_check<L: CallLocal, P: CallPeer>(
-    context: &Context<L, P>,
-    method: &Method,
-    path: &str,
-) -> Option<(StatusCode, serde_json::Value)> {
-    let is_read = method == Method::GET || method == Method::HEAD;
-    match path {
-        "/healthz" | "/health/liveliness" if is_read => {
-            Some((StatusCode::OK, json!({"status": "alive"})))
-        }
-        "/readyz" | "/health/readiness" if is_read => {
-            let summary = context.readiness.summary(&context.driver.view());
-            let status = match summary.is_ready {
-                true => StatusCode::OK,
-                false => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            Some((status, summary.body.clone()))
-        }
-        _ => None,
     }
 }
 
@@ -168,17 +152,35 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         mut body: RequestBody,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
+        let mut checked = self.let_in(&head, &mut body).await?;
+        let location = self.context.locate.locate(peer, &head.headers);
+        let charge = self.account(checked.key.as_deref(), location, peer);
+        let beside = charge.beside();
+        let body: Bytes = intake::read(body, &mut head.headers, self.settings, charge).await?;
+        let received = self.restore(&mut head.headers, body, beside)?;
+        self.choose_keeper(&head.method, &mut checked);
+        self.admit_whole(head, checked, location, received).await
+    }
+
+    /// Admits a request whose body is here, its ids as the upstream knows them.
+    async fn admit_whole(
+        &mut self,
+        mut head: Box<Parts>,
+        checked: Checked,
+        location: ClientLocation,
+        received: Received,
+    ) -> Result<Way, Problem> {
         let Checked {
             key,
             options,
             scope,
-        } = self.let_in(&head, &mut body).await?;
-        let location = self.context.locate.locate(peer, &head.headers);
-        let charge = self.account(key.as_deref(), location, peer);
-        let body: Bytes = intake::read(body, &mut head.headers, self.settings, charge).await?;
+        } = checked;
+        let Received { raw, body, owner } = received;
         let path = self.track.path().path();
         let asked = asked::read(scope, &head.method, path, &head.headers, &body)?;
         self.track.body_is_in(&asked, scope);
+        let session = Session::first_of(options.session, asked.session(&body));
+        self.track.set_kept(owner, session.map(|it| it.source));
         let refusal = key
             .as_ref()
             .and_then(|key| keys::refusal(key, asked.model.as_ref()));
@@ -198,7 +200,8 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             let caller = self.caller(key.as_deref(), &options, &visitor)?;
             return Ok(Way::Background(
                 caller,
-                Box::new(background::whole(*head, body)),
+                // With the ids that the client was given: whoever runs the task restores them.
+                Box::new(background::whole(*head, raw.unwrap_or(body))),
             ));
         }
         if let Some(limited) = limits::of_key(key.as_deref()) {
@@ -223,6 +226,8 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             options,
             visitor,
             head: asked,
+            owner,
+            session,
             body,
             priority: RequestPriority::Interactive,
             model_lists: key
@@ -239,8 +244,21 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         mut body: RequestBody,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
-        let Checked { key, options, .. } = self.let_in(&head, &mut body).await?;
+        let checked = self.let_in(&head, &mut body).await?;
         let location = self.context.locate.locate(peer, &head.headers);
+        self.hand_over(head, checked, location, body, peer)
+    }
+
+    /// Hands a request to background work, with a body that is still to come.
+    fn hand_over(
+        &mut self,
+        head: Parts,
+        checked: Checked,
+        location: ClientLocation,
+        body: RequestBody,
+        peer: SocketAddr,
+    ) -> Result<Way, Problem> {
+        let Checked { key, options, .. } = checked;
         let visitor = self.visitor(location, key.as_deref(), None);
         let caller = self.caller(key.as_deref(), &options, &visitor)?;
         let charge = self.account(key.as_deref(), location, peer);
@@ -353,6 +371,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         }
         let mut options = client_headers::options(&head.headers)?;
         keys::fence(key.as_deref(), &mut options.allow_regions)?;
+        keys::check_upstream(key.as_deref(), options.upstream.as_ref())?;
         Ok(Checked {
             key,
             options,
@@ -362,38 +381,5 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
 
     fn key(&mut self, head: &Parts) -> Result<Option<Arc<ClientKey>>, Problem> {
         keys::of_request(self.settings, &head.headers, &mut self.track)
-    }
-
-    /// The list of models, or one of them.
-    fn models(&mut self, head: &Parts) -> Result<serde_json::Value, Problem> {
-        if head.method != Method::GET && head.method != Method::HEAD {
-            return Err(Problem::method_not_allowed(Methods::GET));
-        }
-        let key = self.key(head)?;
-        let shape = ListShape::of(&head.headers);
-        let view = self.context.driver.view();
-        let path = self.track.path().path();
-        let notes = &self.settings.model_notes;
-        listing::answer((&view, notes), key.as_deref(), path, shape)
-    }
-
-    /// The nodes that the client should use.
-    fn nearest(&mut self, head: &Parts, peer: SocketAddr) -> Result<serde_json::Value, Problem> {
-        if head.method != Method::GET && head.method != Method::HEAD {
-            return Err(Problem::method_not_allowed(Methods::GET));
-        }
-        let key = self.key(head)?;
-        let mut options = client_headers::options(&head.headers)?;
-        keys::fence(key.as_deref(), &mut options.allow_regions)?;
-        let key = key.map(|key| Arc::clone(&key.name));
-        let location = self.context.locate.locate(peer, &head.headers);
-        let view = self.context.driver.view();
-        let visitor = Visitor::new(self.settings, &view.mesh_rules, location, key, None);
-        if let Some(fence) = visitor.fence() {
-            self.track.set_fence(fence);
-        }
-        let mapped = self.settings.homes.of(location.origin);
-        let query = self.track.path().query();
-        nearest::list(&view, &visitor, mapped, &options, query)
     }
 }

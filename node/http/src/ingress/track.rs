@@ -6,6 +6,7 @@
 
 mod end;
 mod fallback;
+mod kept;
 mod rights;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use rand_core::Rng;
 use super::IngressSettings;
 use super::client_headers;
 use super::limits::HeldRights;
+use kept::KeptNotes;
 
 /// Follows one request.
 #[derive(Debug)]
@@ -67,6 +69,7 @@ pub(super) struct Track {
     request: Option<Box<Request>>,
     /// What it holds of its key's limits; `None` without limits.
     rights: Option<Box<HeldRights>>,
+    kept: KeptNotes,
 }
 
 impl Track {
@@ -102,6 +105,7 @@ impl Track {
             guard: None,
             request: None,
             rights: None,
+            kept: KeptNotes::default(),
         }
     }
 
@@ -311,6 +315,7 @@ impl Track {
             upstream: upstream.name.clone(),
         });
         self.record.status = status;
+        self.kept.cache = Some(upstream.cache.clone());
         let since_body = self.clock.now().since(self.body_in_at);
         let request = self.request.as_deref();
         self.record.first_byte = request.map_or(Duration::ZERO, Request::first_byte);
@@ -378,6 +383,7 @@ impl Track {
         }
         self.record.total = now.since(self.arrived_at);
         self.record.cost = self.cost();
+        self.count_cached();
         self.settle_rights(now);
         let request = self.request.take();
         let fallbacks = self.fallbacks_of(request.as_deref());

@@ -10,6 +10,7 @@ mod encoded;
 mod explaining;
 mod framing;
 mod judgement;
+mod kept;
 mod listening;
 mod nearest;
 mod passing;

@@ -32,7 +32,7 @@ use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
 use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_http::ingress::{
-    Context, Cors, IngressSettings, Keys, ListenSettings, Locate, UsageRefusals, Workers,
+    Context, Cors, IngressSettings, Keys, ListenSettings, Locate, SealKeys, UsageRefusals, Workers,
 };
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
 use grapevine_keys::hash::KeyHash;
@@ -356,6 +356,8 @@ impl Default for Plan {
                 proxy_protocol: ProxyProtocol::Off,
                 forwarding: Forwarding::default(),
                 strategy: Strategy::Latency,
+                cache_weight: 0.0,
+                seal_keys: SealKeys::of_secrets([b"tests".as_slice()]),
                 homes: Homes::default(),
                 residency: Residency::default(),
                 failover: Arc::new(FailoverPolicy {

@@ -35,6 +35,7 @@ impl Inner {
             self.upstream_in_flight
                 .get_or_create(&labels)
                 .set(i64::from(status.in_flight));
+            self.cache.read(&labels, &status.cache);
             let expected = [
                 (&self.upstream_first_byte, status.fact.ttft),
                 (&self.upstream_answer, status.fact.further.all.whole),

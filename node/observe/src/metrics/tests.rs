@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use grapevine_base::listener::metrics::Listener;
 use grapevine_core::Instant;
+use grapevine_core::cache_meter::CacheMeter;
 use grapevine_core::fact::{
     AnswerFigures, FurtherFigures, Phase, ServicesFact, Standing, UpstreamFact,
 };
@@ -25,6 +26,12 @@ const MODEL: &str = "gpt-4o";
 
 fn model(name: &str) -> ModelName {
     ModelName::new(name).expect("a valid name")
+}
+
+fn half_cached() -> CacheMeter {
+    let cache = CacheMeter::default();
+    cache.record(100, 50);
+    cache
 }
 
 fn node(name: &str) -> NodeView {
@@ -54,6 +61,7 @@ fn node(name: &str) -> NodeView {
         stands_since: Instant::from_start(Duration::ZERO),
         again_at: None,
         in_flight: 1,
+        cache: half_cached(),
         last_failure: None,
         percentiles: ByClass::default(),
     };

@@ -70,6 +70,7 @@ fn candidate(number: usize) -> anyhow::Result<Arc<Candidate>> {
         in_flight_max: 100,
         admission_max: 100,
         in_flight: InFlight::default(),
+        cache: grapevine_core::cache_meter::CacheMeter::default(),
         hot_until: None,
         returned_at: None,
         trial: false,

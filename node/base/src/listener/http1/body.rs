@@ -1,5 +1,6 @@
 //! The body of a request, whatever its protocol.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,17 @@ pub enum RequestBody {
     Arriving(ArrivingBody),
     /// HTTP/2.
     Http2(Incoming),
+    /// One whose beginning was looked at.
+    Peeked(Box<PeekedBody>),
+}
+
+/// A body whose beginning was looked at: the pieces that were taken, and the rest.
+#[derive(Debug)]
+pub struct PeekedBody {
+    /// What was taken, in its order.
+    pub taken: VecDeque<Bytes>,
+    /// What is still to come.
+    pub rest: RequestBody,
 }
 
 /// A body that its connection reads when somebody wants more of it.
@@ -194,6 +206,10 @@ impl Body for RequestBody {
                 let next = body.poll_next(context);
                 next.map(|next| next.map(|data| data.map(Frame::data)))
             }
+            Self::Peeked(body) => match body.taken.pop_front() {
+                Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+                None => Pin::new(&mut body.rest).poll_frame(context),
+            },
             Self::Http2(body) => {
                 let next = Pin::new(body).poll_frame(context);
                 next.map(|next| next.map(|frame| frame.map_err(io::Error::other)))
@@ -205,6 +221,7 @@ impl Body for RequestBody {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Arriving(body) => body.is_over,
+            Self::Peeked(body) => body.taken.is_empty() && body.rest.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
         }
     }
@@ -215,6 +232,8 @@ impl Body for RequestBody {
             Self::Arriving(body) => body
                 .left
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
+            // Nobody relies on the length of one that is read again.
+            Self::Peeked(_) => SizeHint::default(),
             Self::Http2(body) => body.size_hint(),
         }
     }

@@ -37,7 +37,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::head_lines::{HeadLines, IntoReply};
 use crate::http1::{ChunkDecoder, fill, names_option};
 use answer::{Framing, Pending, Terms};
-pub use body::{ArrivingBody, RequestBody};
+pub use body::{ArrivingBody, PeekedBody, RequestBody};
 use exchange::Exchange;
 use head::{HeadReader, Refused, RequestHead};
 use upload::{Rest, Upload};

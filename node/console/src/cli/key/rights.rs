@@ -8,7 +8,7 @@ use clap::Args;
 use grapevine_base::clock;
 use grapevine_config::text::{parse_count, parse_duration};
 use grapevine_core::date::CalendarDay;
-use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
+use grapevine_core::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
 use grapevine_keys::rights::{KeyBudget, KeyLimits, KeyRights, KeyScope};
 
 use super::KeyCommandError;
@@ -25,6 +25,9 @@ pub(super) struct RightsArgs {
     /// Make it an external worker's key, for tasks of this service alone; may be repeated
     #[arg(long = "services", value_name = "SERVICE", value_delimiter = ',')]
     services: Vec<String>,
+    /// An upstream that it may choose with x-grapevine-upstream; may be repeated, the first keeps its files. Default: none
+    #[arg(long = "upstreams", value_name = "UPSTREAM", value_delimiter = ',')]
+    upstreams: Vec<String>,
     /// What it is for: api, tasks, services, admin:read, admin:operate; may be repeated. Default: api and tasks, or
     /// services with --services
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
@@ -67,12 +70,23 @@ impl RightsArgs {
             models: names("--models", &self.models, ModelName::new)?,
             regions: names("--regions", &self.regions, RegionName::new)?,
             services: names("--services", &self.services, ServiceKey::new)?,
+            upstreams: self.upstreams()?,
             limits: KeyLimits {
                 rpm: self.rpm,
                 tpm: self.tpm,
                 budget: self.budget,
             },
         })
+    }
+
+    /// In the order that was written: the first is the one for files.
+    fn upstreams(&self) -> Result<Option<Arc<[UpstreamName]>>, KeyCommandError> {
+        let read = |text: &String| {
+            let wrong = |error| KeyCommandError::Wrong(format!("--upstreams {text:?} {error}"));
+            UpstreamName::new(text).map_err(wrong)
+        };
+        let names: Vec<UpstreamName> = self.upstreams.iter().map(read).collect::<Result<_, _>>()?;
+        Ok((!names.is_empty()).then(|| names.into()))
     }
 }
 

@@ -442,3 +442,88 @@ proptest! {
         }
     }
 }
+
+/// The first choice of each of 1,000 sessions under a strategy that looks at no distance.
+fn choices_under(strategy: Strategy, view: &View) -> Vec<String> {
+    let first = |session: u64| {
+        let ask = |ask: &mut RouteQuery<'_>| {
+            (ask.strategy, ask.session) = (strategy, Some(number(session)));
+        };
+        let plan = plan_with(view, ask, session).expect("a plan");
+        assert_eq!(plan.choices[0].reason, RouteReason::Session);
+        nodes(&plan)[0].to_owned()
+    };
+    (0..SESSIONS).map(first).collect()
+}
+
+#[test]
+fn weighted_and_least_busy_keep_conversations_whatever_the_way() {
+    for strategy in [Strategy::Weighted, Strategy::LeastBusy] {
+        let from = |rtts: [u64; 3]| {
+            let all = ["eur", "sgp", "usa"].into_iter().zip(rtts);
+            let all = all.map(|(region, rtt)| member(region, region, rtt));
+            choices_under(strategy, &view(all.collect()))
+        };
+        let (eur, sgp, usa) = (from([0, 160, 90]), from([160, 0, 220]), from([90, 220, 0]));
+        assert_eq!((moved(&eur, &sgp), moved(&eur, &usa)), (0, 0));
+        for region in ["eur", "sgp", "usa"] {
+            let share = share(&eur, region);
+            assert!((0.28..0.39).contains(&share), "{share} at {region}");
+        }
+    }
+}
+
+#[test]
+fn weights_hold_for_conversations_too() {
+    let mut all = members(2);
+    all[1].weight = Weight::new(3.0).expect("above zero");
+    let choices = choices_under(Strategy::Weighted, &view(all));
+    let share = share(&choices, "n1");
+    assert!((0.70..0.80).contains(&share), "{share}");
+}
+
+#[test]
+fn one_in_five_moves_when_one_of_five_leaves_under_weights() {
+    let before = choices_under(Strategy::Weighted, &view(members(5)));
+    let after = choices_under(Strategy::Weighted, &view(members(4)));
+    let moved = moved(&before, &after) as f64 / SESSIONS as f64;
+    assert!((0.16..0.24).contains(&moved), "{moved}");
+    let stayed = before.iter().zip(&after).filter(|(one, _)| *one != "n4");
+    assert!(stayed.into_iter().all(|(one, other)| one == other));
+}
+
+/// Two regions, the far one 40 ms away, whose prompts of 200 KiB take about 2 s.
+fn far_and_near(cached: u64) -> View {
+    let all = vec![member("sgp", "near", 1), member("eur", "far", 40)];
+    let mut view = view(all);
+    let routes = view.models.get_mut(&*MODEL).expect("the model");
+    for one in routes.tiers.iter_mut().flat_map(|tier| &mut tier.usable) {
+        let one = Arc::make_mut(one);
+        one.per_kib = Duration::from_millis(10);
+        one.upstream.cache.record(100, cached);
+    }
+    view
+}
+
+#[test]
+fn warm_cache_counts_against_a_nearer_upstream_by_its_weight() {
+    let far = |cached: u64, weight: f64, body_bytes: usize| {
+        let view = far_and_near(cached);
+        let shape = RequestShape::new(true, body_bytes);
+        let first = |session: u64| {
+            let ask = |ask: &mut RouteQuery<'_>| {
+                (ask.session, ask.shape) = (Some(number(session)), shape);
+                ask.cache_weight = weight;
+            };
+            nodes(&plan_with(&view, ask, session).expect("a plan"))[0] == "far"
+        };
+        (0..SESSIONS).filter(|session| first(*session)).count()
+    };
+    const LONG: usize = 200 * 1_024;
+    // A look at what is left now and then is no more than that.
+    assert!(far(90, 0.0, LONG) < 20);
+    assert!(far(0, 1.0, LONG) < 20);
+    assert!(far(90, 1.0, 1_024) < 20);
+    let half = far(90, 1.0, LONG);
+    assert!((430..570).contains(&half), "{half}");
+}
