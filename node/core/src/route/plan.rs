@@ -16,7 +16,7 @@ use crate::view::{Candidate, Reach, Routes, TierRoutes, View};
 /// When a client should try again while no upstream can be reached. Small, since the SDKs wait it out.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-const NONE_REACHABLE: PlanError = PlanError::NoneReachable {
+pub(super) const NONE_REACHABLE: PlanError = PlanError::NoneReachable {
     retry_after: RETRY_AFTER,
 };
 
@@ -91,7 +91,7 @@ pub fn plan(
             nearest: asked.unwrap_or_default(),
         });
     };
-    owner::check(view, routes, ask)?;
+    owner::check(view, routes, ask, now)?;
     let max = ask.attempts_max.max(1) as usize;
     let mut choices = Vec::with_capacity(max.min(8));
     for (index, tier) in routes.tiers.iter().enumerate() {

@@ -163,11 +163,13 @@ pub(super) fn options(headers: &HeaderMap) -> Result<ClientOptions, Problem> {
             .is_some_and(|count| count.as_bytes() != b"0"),
         ..ClientOptions::default()
     };
-    options.session = sessions::of_others(headers);
-    if !headers
-        .keys()
-        .any(|name| name.as_str().starts_with(headers::OWN_PREFIX))
-    {
+    // One walk and no lookup: most requests have none of these.
+    let mut has_own = false;
+    for (name, value) in headers {
+        has_own |= name.as_str().starts_with(headers::OWN_PREFIX);
+        options.session = Session::first_of(options.session, sessions::named_by(name, value));
+    }
+    if !has_own {
         return Ok(options);
     }
     if let Some(value) = text(headers, PREFER_REGION)? {

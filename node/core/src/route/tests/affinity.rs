@@ -527,3 +527,49 @@ fn warm_cache_counts_against_a_nearer_upstream_by_its_weight() {
     let half = far(90, 1.0, LONG);
     assert!((430..570).contains(&half), "{half}");
 }
+
+/// The number of a conversation that only its opening tells: one system prompt for all.
+fn opening(index: u64) -> u64 {
+    let mut hash = OpeningHash::default();
+    hash.add(b"You are a helpful assistant.");
+    hash.next_part();
+    hash.add(format!("Tell me of island {index}.").as_bytes());
+    hash.session().expect("it says enough").number
+}
+
+#[test]
+fn thousand_openings_meet_the_same_upstream_from_three_entries_and_a_fifth_moves_when_one_of_five_leaves()
+ {
+    for strategy in [
+        Strategy::Latency,
+        Strategy::Geo,
+        Strategy::Weighted,
+        Strategy::LeastBusy,
+    ] {
+        let from = |entry: usize, count: usize| {
+            let all = members(count).into_iter().enumerate();
+            // Each entry node has one of them beside it, and another way to the rest.
+            let all = all.map(|(index, upstream)| UpstreamView {
+                rtt: Duration::from_millis(((index + entry) % 3) as u64),
+                ..upstream
+            });
+            let view = view(all.collect());
+            let first = |index: u64| {
+                let ask = |ask: &mut RouteQuery<'_>| {
+                    (ask.strategy, ask.session) = (strategy, Some(opening(index)));
+                };
+                let plan = plan_with(&view, ask, 1_000 * entry as u64 + index).expect("a plan");
+                nodes(&plan)[0].to_owned()
+            };
+            (0..SESSIONS).map(first).collect::<Vec<_>>()
+        };
+        let whole = [0, 1, 2].map(|entry| from(entry, 5));
+        for other in &whole[1..] {
+            assert!(moved(&whole[0], other) <= 1, "{strategy:?}");
+        }
+        for entry in 0..3 {
+            let left = moved(&whole[0], &from(entry, 4)) as f64 / SESSIONS as f64;
+            assert!((0.15..0.25).contains(&left), "{strategy:?}: {left}");
+        }
+    }
+}

@@ -71,6 +71,10 @@ impl From<RestoreError> for Problem {
                     ..Self::new(StatusCode::NOT_FOUND, "unknown_id", message)
                 }
             }
+            RestoreError::TooMany => {
+                let message = "the request names more than 16384 things that upstreams keep; leave out the oldest items";
+                Self::new(StatusCode::BAD_REQUEST, INVALID, message)
+            }
             RestoreError::TwoOwners => {
                 let message = "the request names what two upstreams made, and no upstream has both; leave out the \
                                items, files or ids of one of them";

@@ -31,7 +31,12 @@ pub(in crate::ingress) enum RestoreError {
     Unknown,
     /// They were made by two upstreams.
     TwoOwners,
+    /// There are more than [`SEALS_MAX`].
+    TooMany,
 }
+
+/// The most seals of one request: two for each turn of a long conversation, and each takes about a microsecond.
+const SEALS_MAX: usize = 16_384;
 
 /// The request for `path` with `body` as its upstream knows it.
 ///
@@ -48,6 +53,7 @@ pub(in crate::ingress) fn restore(
         owner: None,
         cuts: Vec::new(),
         content_at: 0,
+        count: 0,
         failure: None,
     };
     let holds_ids = super::holds_ids(path.path());
@@ -101,6 +107,7 @@ struct Seals<'a> {
     cuts: Vec<Range<usize>>,
     /// Where the content that is being read begins.
     content_at: usize,
+    count: usize,
     failure: Option<RestoreError>,
 }
 
@@ -132,7 +139,13 @@ impl Seals<'_> {
 
     /// Checks a seal of `original`.
     fn believe(&mut self, read: &seal::ReadSeal, original: &[u8]) {
-        let failure = if !self.keys.is_proof(read.owner, &[original], read.proof) {
+        if self.failure.is_some() {
+            return;
+        }
+        self.count += 1;
+        self.failure = if self.count > SEALS_MAX {
+            Some(RestoreError::TooMany)
+        } else if !self.keys.is_proof(read.owner, &[original], read.proof) {
             Some(RestoreError::Unknown)
         } else if !self
             .owner
@@ -143,7 +156,6 @@ impl Seals<'_> {
         } else {
             None
         };
-        self.failure = self.failure.or(failure);
     }
 }
 

@@ -180,6 +180,17 @@ fn what_two_upstreams_made_is_refused_and_two_nodes_of_one_is_not() {
 }
 
 #[test]
+fn more_seals_than_any_conversation_has_are_refused() {
+    let item = sealed(r#"{"id":"rs_1"}"#);
+    let of = |count: usize| {
+        let body = format!("[{}]", vec![item.as_str(); count].join(","));
+        restored(body.as_bytes()).map(|restored| restored.owner.is_some())
+    };
+    assert_eq!(of(16_384), Ok(true));
+    assert_eq!(of(16_385), Err(RestoreError::TooMany));
+}
+
+#[test]
 fn content_comes_back_in_another_writers_escapes() {
     let content = sealed(r#"{"encrypted_content":"gAAA-_=="}"#);
     let escaped = content.replace("==", r"\u003d\u003d");
