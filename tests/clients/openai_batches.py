@@ -119,14 +119,14 @@ def fact_files_are_listed_read_and_deleted():
 
 def fact_a_large_file_comes_back_byte_for_byte():
     content = bytes(range(256)) * 20_000
-    file = client.files.create(file=("large.bin", content), purpose="user_data")
+    file = client.files.create(file=("large.bin", content), purpose="batch")
     assert file.bytes == len(content)
     assert other.files.content(file.id).read() == content
 
 
 def fact_what_is_no_batch_is_refused_by_name():
     file = upload([line("one")])
-    data = client.files.create(file=("data.txt", b"text"), purpose="user_data")
+    answers = wait_for(begin([line("done")]), "completed").output_file_id
 
     def create(file_id=file.id, endpoint=CHAT, window="24h", **options):
         return client.batches.create(input_file_id=file_id, endpoint=endpoint, completion_window=window, **options)
@@ -135,7 +135,7 @@ def fact_what_is_no_batch_is_refused_by_name():
         ("endpoint", lambda: create(endpoint="/v1/files")),
         ("completion_window", lambda: create(window="soon")),
         ("completion_window", lambda: create(window="8d")),
-        ("input_file_id", lambda: create(file_id=data.id)),
+        ("input_file_id", lambda: create(file_id=answers)),
         ("metadata", lambda: create(metadata={"k": "x" * 513})),
     ]:
         error = raises(openai.BadRequestError, call)

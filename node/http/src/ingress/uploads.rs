@@ -4,23 +4,29 @@
 //! The purpose is a field of a form, before the file or behind it, as the client's library writes it. So as much of the
 //! form is held as it takes to find it, up to the largest body that goes to an upstream at all.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
-use grapevine_base::bodies::Charge;
+use grapevine_base::bodies::{BodyBuffer, Charge};
+use grapevine_base::headers;
 use grapevine_base::listener::http1::{PeekedBody, RequestBody};
 use grapevine_base::scan::media::{Media, media};
 use http::header::{self, HeaderMap};
 use http_body_util::BodyExt;
 use memchr::memmem;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::IngressSettings;
 use super::intake;
 use super::problem::Problem;
 
-/// The purpose of a file that this mesh keeps.
-const BATCH: &[u8] = b"batch";
+/// The purposes of files that upstreams keep. Those for batches stay here, and background work refuses what is no
+/// purpose.
+const KEPT: [&[u8]; 5] = [
+    b"assistants",
+    b"evals",
+    b"fine-tune",
+    b"user_data",
+    b"vision",
+];
 
 /// The longest purpose; providers' are words such as `user_data`.
 const PURPOSE_BYTES_MAX: usize = 64;
@@ -36,21 +42,22 @@ const NAMES: [&[u8]; 2] = [b"name=\"purpose\"", b"name=purpose"];
 pub(super) struct Purpose(Box<[u8]>);
 
 impl Purpose {
-    pub(super) fn is_batch(&self) -> bool {
-        *self.0 == *BATCH
+    /// Whether an upstream alone can use such files.
+    pub(super) fn is_upstreams(&self) -> bool {
+        KEPT.contains(&&*self.0)
     }
 }
 
 /// The body of an upload, and the file's purpose: `None` where it is not found, and then background work says what is
-/// wrong. What is held is charged to `charge`, a part of `memory`.
+/// wrong. What is held is charged to `charge`.
 ///
 /// # Errors
-/// When the body pauses for too long, or its sender may not hold that much.
+/// When the body pauses for too long, trickles or breaks off, or its sender may not hold that much.
 pub(super) async fn peek(
     mut body: RequestBody,
     headers: &HeaderMap,
     settings: &IngressSettings,
-    (charge, memory): (Charge, u64),
+    charge: Charge,
 ) -> Result<(RequestBody, Option<Purpose>), Problem> {
     let Ok(Media::Form(boundary)) = media(headers) else {
         return Ok((body, None));
@@ -58,23 +65,28 @@ pub(super) async fn peek(
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Ok((body, None));
     }
-    let (mut search, mut held) = (Search::new(boundary), 0);
-    let mut taken = VecDeque::new();
-    let limit = settings.body_bytes_max;
-    while search.found.is_none() && held < limit {
-        let frame = timeout(settings.body_timeout, body.frame()).await;
+    let mut search = Search::new(boundary);
+    let announced = headers::content_length(headers);
+    let announced = announced.and_then(|length| usize::try_from(length).ok());
+    let bytes_max = settings.body_bytes_max;
+    let announced = announced.map(|length| length.min(bytes_max));
+    let mut held = BodyBuffer::begin(charge, announced, settings.body_timeout);
+    while search.found.is_none() && held.len() < bytes_max {
+        let frame = timeout_at(held.due(), body.frame()).await;
         let frame = frame.map_err(|_| Problem::body_timed_out())?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| Problem::invalid(None, "the request body broke off"))?;
         let Ok(piece) = frame.into_data() else { break };
-        held += piece.len();
         search.look(&piece);
-        let mut charge = charge.beside();
-        let added = charge.add(piece.len());
-        added.map_err(|over| intake::too_much(over, memory))?;
-        taken.push_back(charge.on(piece));
+        if let Err(over) = held.take(piece) {
+            let limit = held.limit();
+            // Released before the rest is drained.
+            drop(held);
+            intake::linger(&mut body).await;
+            return Err(intake::too_much(over, limit));
+        }
     }
-    let rest = body;
+    let (taken, rest) = (held.finish(), body);
     let body = RequestBody::Peeked(Box::new(PeekedBody { taken, rest }));
     Ok((body, search.found))
 }

@@ -1,6 +1,5 @@
 //! The body of a request, whatever its protocol.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,11 +22,11 @@ pub enum RequestBody {
     Peeked(Box<PeekedBody>),
 }
 
-/// A body whose beginning was looked at: the pieces that were taken, and the rest.
+/// A body whose beginning was looked at, and the rest.
 #[derive(Debug)]
 pub struct PeekedBody {
-    /// What was taken, in its order.
-    pub taken: VecDeque<Bytes>,
+    /// What was taken.
+    pub taken: Bytes,
     /// What is still to come.
     pub rest: RequestBody,
 }
@@ -206,10 +205,13 @@ impl Body for RequestBody {
                 let next = body.poll_next(context);
                 next.map(|next| next.map(|data| data.map(Frame::data)))
             }
-            Self::Peeked(body) => match body.taken.pop_front() {
-                Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
-                None => Pin::new(&mut body.rest).poll_frame(context),
-            },
+            Self::Peeked(body) if body.taken.is_empty() => {
+                Pin::new(&mut body.rest).poll_frame(context)
+            }
+            Self::Peeked(body) => {
+                let taken = std::mem::take(&mut body.taken);
+                Poll::Ready(Some(Ok(Frame::data(taken))))
+            }
             Self::Http2(body) => {
                 let next = Pin::new(body).poll_frame(context);
                 next.map(|next| next.map(|frame| frame.map_err(io::Error::other)))

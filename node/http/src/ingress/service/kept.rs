@@ -90,11 +90,10 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 None => self.hand_over(*head, checked, location, RequestBody::Whole(raw), peer),
             };
         }
-        let memory = self.context.bodies.limit();
-        let peeked = uploads::peek(body, &head.headers, self.settings, (beside, memory)).await?;
+        let peeked = uploads::peek(body, &head.headers, self.settings, beside).await?;
         let (body, purpose) = peeked;
         let is_named = checked.options.upstream.is_some();
-        if purpose.is_none_or(|purpose| purpose.is_batch() && !is_named) {
+        if purpose.is_none_or(|purpose| !is_named && !purpose.is_upstreams()) {
             return self.hand_over(*head, checked, location, body, peer);
         }
         let body = intake::read(body, &mut head.headers, self.settings, charge).await?;
