@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache_meter::CacheMeter;
 use crate::dialect::DialectSet;
 use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::geo_point::GeoPoint;
@@ -143,7 +142,7 @@ pub struct UpstreamView {
     /// Requests in flight there that this node sent; for an own upstream all of them.
     pub in_flight: InFlight,
     /// How much of the prompts that this node sent there came from its cache.
-    pub cache: CacheMeter,
+    pub cache: crate::cache_meter::CacheMeter,
     /// Until when it counts as hot, since it reported that it is full or limits rates.
     pub hot_until: Option<Instant>,
     /// When it appeared or came back, unless it was there from the start.
@@ -214,7 +213,7 @@ pub struct UpstreamStatus {
     /// Estimated requests in flight there now.
     pub in_flight: u32,
     /// How much of the prompts that this node sent there came from its cache.
-    pub cache: CacheMeter,
+    pub cache: crate::cache_meter::CacheMeter,
     /// What went wrong last at an own upstream, where it did.
     pub last_failure: Option<Arc<str>>,
     /// 50th and 99th percentile of the time to first byte of each class, of an own upstream with samples.

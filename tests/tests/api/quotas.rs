@@ -228,10 +228,11 @@ async fn upload_that_is_refused_or_broken_off_leaves_nothing() {
     );
     wait_for_pieces(&store, 2).await;
 
-    // One that hangs up in the middle, once a piece is in.
+    // One that hangs up in the middle, once a piece is in. Its purpose comes first: until that is known, nothing is stored.
     let incomplete = format!(
         "POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer honest\r\ncontent-length: 900000\r\n\
          content-type: multipart/form-data; boundary=b\r\n\r\n\
+         --b\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n\
          --b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n{}",
         "x".repeat(2 * PIECE)
     );

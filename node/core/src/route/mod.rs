@@ -216,6 +216,13 @@ pub enum PlanError {
     },
 }
 
+/// When a client should try again while no upstream can be reached. Small, since the SDKs wait it out.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+const NONE_REACHABLE: PlanError = PlanError::NoneReachable {
+    retry_after: RETRY_AFTER,
+};
+
 /// What keeps a request out of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bar {

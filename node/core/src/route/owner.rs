@@ -6,8 +6,7 @@
 
 use std::time::Duration;
 
-use super::plan::NONE_REACHABLE;
-use super::{Bar, Choice, PlanError, RouteQuery, RouteReason};
+use super::{Bar, Choice, NONE_REACHABLE, PlanError, RouteQuery, RouteReason};
 use crate::fact::Phase;
 use crate::time::Instant;
 use crate::view::{Candidate, Routes, View};

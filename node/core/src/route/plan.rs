@@ -1,24 +1,16 @@
 //! `plan`: tiers in turn, then the last resort when nothing is usable.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand_core::Rng;
 
 use super::dialect_part::DialectPart;
 use super::nearest::nearest;
-use super::{Bar, Choice, Cost, Plan, PlanError, RouteQuery, RouteReason};
+use super::{Bar, Choice, Cost, NONE_REACHABLE, Plan, PlanError, RouteQuery, RouteReason};
 use super::{order, owner};
 use crate::fact::Phase;
 use crate::time::Instant;
 use crate::view::{Candidate, Reach, Routes, TierRoutes, View};
-
-/// When a client should try again while no upstream can be reached. Small, since the SDKs wait it out.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-pub(super) const NONE_REACHABLE: PlanError = PlanError::NoneReachable {
-    retry_after: RETRY_AFTER,
-};
 
 impl RouteQuery<'_> {
     /// Whether the request may go to `candidate`.

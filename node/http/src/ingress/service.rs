@@ -9,17 +9,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grapevine_base::asked::{self, Asked};
 use grapevine_base::bodies::{BodySender, Charge};
 use grapevine_base::call_body::CallBody;
 use grapevine_base::exchange::{CallLocal, CallPeer, TaskCaller, TaskRequestBody};
+use grapevine_base::headers;
 use grapevine_base::listener::http1::RequestBody;
-use grapevine_base::{asked, headers};
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::RequestPriority;
 use grapevine_core::route::Session;
 use grapevine_keys::rights::ClientKey;
-use http::header;
+use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::{Request, StatusCode};
 
@@ -208,19 +209,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             Box::pin(self.apply_limits(limited, &asked, &body, &options)).await?;
         }
         headers::clean_request(&mut head.headers);
-        let option = (asked.stream && self.settings.asks_usage)
-            .then(|| asked::usage::to_add(self.track.path().path(), &body))
-            .flatten();
-        let body = match option {
-            None => CallBody::from(body),
-            Some(option) => {
-                self.track.hide_usage(true);
-                // An event in an encoded stream could not be told from others.
-                head.headers
-                    .insert(header::ACCEPT_ENCODING, headers::IDENTITY);
-                CallBody::asking(body, option)
-            }
-        };
+        let body = self.asking(&mut head.headers, &asked, body);
         Ok(Way::Upstream(Box::new(Admitted {
             headers: Arc::new(head.headers),
             options,
@@ -235,6 +224,20 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 .into_iter()
                 .collect(),
         })))
+    }
+
+    /// The body as it is sent, with what is asked of the upstream beside.
+    fn asking(&mut self, headers: &mut HeaderMap, asked: &Asked, body: Bytes) -> CallBody {
+        let option = (asked.stream && self.settings.asks_usage)
+            .then(|| asked::usage::to_add(self.track.path().path(), &body))
+            .flatten();
+        let Some(option) = option else {
+            return CallBody::from(body);
+        };
+        self.track.hide_usage(true);
+        // An event in an encoded stream could not be told from others.
+        headers.insert(header::ACCEPT_ENCODING, headers::IDENTITY);
+        CallBody::asking(body, option)
     }
 
     /// Admits a request for background work; its body is streamed.

@@ -35,6 +35,7 @@ mod google_answer;
 mod google_fields;
 mod google_turns;
 mod issue;
+mod kept;
 mod messages;
 mod messages_answer;
 mod pairs;

@@ -10,8 +10,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::exchange::{Call, Outcome, items, object, text};
+use super::kept::Kept;
 use super::refusal::Refusal;
-use super::responses::Kept;
 
 /// Conversations and files of each kind; beyond, no more are made.
 const STORED_MAX: usize = 4_096;
