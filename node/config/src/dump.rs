@@ -253,8 +253,8 @@ fn routing(routing: &RoutingConfig) -> Value {
         "hedge": "off",
         "cache_weight": routing.cache_weight,
         "seal_keys": match &routing.seal {
-            SealSource::Written(secrets) => vec![REDACTED; secrets.len()],
-            SealSource::Authority(_) | SealSource::Kept(_) => vec![],
+            SealSource::Written(secrets) => Some(vec![REDACTED; secrets.len()]),
+            SealSource::Authority(_) | SealSource::Kept(_) => None,
         },
         "fallback_models": routing.fallback_models.iter().map(fallback).collect::<Map<_, _>>(),
     })
