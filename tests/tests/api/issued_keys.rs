@@ -21,6 +21,7 @@ async fn started(operator: &Operator) -> (Mesh, Mock) {
             node.upstream(&mock)
                 .config("issued_keys", operator.config())
                 .config("keys", filed)
+                .config("limits.nodes", json!(["sgp"]))
         })
         .start()
         .await;
