@@ -22,6 +22,7 @@ pub mod driver;
 pub mod entropy;
 pub mod exchange;
 pub mod families;
+pub mod files;
 pub mod head_lines;
 pub mod headers;
 pub mod http1;

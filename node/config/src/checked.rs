@@ -37,7 +37,7 @@ pub use auth::{
     AuthConfig, AwsConfig, AwsKeys, AwsSource, EntraConfig, EntraSource, GoogleConfig,
     GoogleSource, IdentityEndpoint, SecretSource, ServiceAccount,
 };
-pub use clients::{IssuedKeysConfig, KeyConfig, LedgerConfig};
+pub use clients::{IssuedKeysConfig, KeyConfig, LedgerConfig, OidcConfig};
 pub use provider::{ApiEndpoint, EndpointPaths, Provider, ProviderConfig};
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
@@ -83,6 +83,8 @@ pub struct Config {
     pub keys: Vec<KeyConfig>,
     /// Keys that the operator issues; `None` accepts none.
     pub issued_keys: Option<IssuedKeysConfig>,
+    /// The identity provider whose tokens are taken; `None` takes none.
+    pub oidc: Option<OidcConfig>,
     /// What models cost.
     pub prices: PriceTable,
     /// The ledger of finished requests; `None` is none.
@@ -106,7 +108,7 @@ pub struct Config {
 impl Config {
     /// Whether everyone may use the API: there are no keys of any kind.
     pub const fn needs_no_key(&self) -> bool {
-        self.keys.is_empty() && self.issued_keys.is_none()
+        self.keys.is_empty() && self.issued_keys.is_none() && self.oidc.is_none()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod limits;
+mod oidc;
 
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ impl Config {
             "usage": {"ask": if self.usage.ask { "on" } else { "off" }},
             "keys": keys,
             "issued_keys": self.issued_keys.as_ref().map(issued_keys),
+            "oidc": self.oidc.as_ref().map(oidc::shown),
             "prices": prices(&self.prices),
             "ledger": self.ledger.as_ref().map(ledger),
             "cors": {"origins": origins(&self.cors)},

@@ -11,6 +11,7 @@ mod forward;
 mod geo;
 mod log;
 mod lossy;
+mod oidc;
 mod provider;
 mod proxies;
 mod tasks;
@@ -34,6 +35,7 @@ pub use forward::{ForwardFile, LimitedForwardFile};
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use log::{LogFile, LogFormatWord};
 pub use lossy::{LossyFile, LossyWord};
+pub use oidc::{OidcClientsFile, OidcFile, WordsFile};
 pub use provider::{DialectWord, PathsFile, ProviderWord};
 pub use proxies::ProxyProtocolWord;
 
@@ -91,6 +93,8 @@ pub struct ConfigFile {
     pub keys: Option<Vec<Item<KeyFile>>>,
     /// Keys that the operator issues as signed tokens, and statements about keys. Default: none are accepted.
     pub issued_keys: Option<IssuedKeysFile>,
+    /// An identity provider (OpenID Connect) whose tokens are taken as keys. Default: none.
+    pub oidc: Option<OidcFile>,
     /// Prices of models, in addition to those that are built in and in place of them.
     pub prices: Option<Vec<Item<PriceFile>>>,
     /// The ledger: one line for each finished request, with its tokens and its cost. Default: none is written.

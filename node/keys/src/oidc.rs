@@ -62,15 +62,24 @@ pub struct OidcClients {
     pub rights: KeyRights,
 }
 
+/// Called for a token signed by a key that is not known: the provider may have a new one.
+pub type AskForKeys = Arc<dyn Fn() + Send + Sync>;
+
 /// An identity provider as the key ring knows it.
 #[derive(Clone)]
-pub struct Oidc {
-    /// Which tokens are taken.
-    pub rules: OidcRules,
-    /// The provider's keys; `None` until they were fetched.
-    pub keys: Option<SigningKeySet>,
-    /// Called for a token signed by a key that is not among them: the provider may have a new one.
-    pub ask_for_keys: Arc<dyn Fn() + Send + Sync>,
+pub(super) struct Oidc {
+    pub(super) rules: OidcRules,
+    /// `None` until they were fetched.
+    pub(super) keys: Option<ProviderKeys>,
+    pub(super) ask_for_keys: AskForKeys,
+}
+
+/// What the provider has published.
+#[derive(Clone)]
+pub(super) struct ProviderKeys {
+    pub(super) set: SigningKeySet,
+    /// Since the Unix epoch.
+    pub(super) fetched_at: Duration,
 }
 
 /// The claims (RFC 7519) that are looked at here; the others are looked up by rules.
@@ -103,7 +112,7 @@ impl Oidc {
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| KeyRefusal::Malformed)?;
         let keys = self.keys.as_ref().ok_or(KeyRefusal::NoProviderKeys)?;
-        let Some(key) = keys.find(&header) else {
+        let Some(key) = keys.set.find(&header) else {
             (self.ask_for_keys)();
             return Err(KeyRefusal::UnknownIssuer);
         };

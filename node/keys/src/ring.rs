@@ -2,6 +2,8 @@
 //!
 //! Readers take a snapshot without a lock; whoever changes it holds one, off the request path.
 
+mod provider;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +17,6 @@ use super::checked;
 use super::hash::KeyHash;
 use super::issuer::IssuerPublicKey;
 use super::jws::{self, Purpose};
-use super::key_set::SigningKeySet;
 use super::oidc::Oidc;
 pub use super::refusal::{KeyRefusal, StatementRefusal};
 use super::rights::{ClientKey, StaticKey};
@@ -129,32 +130,6 @@ impl KeyRing {
             .store(Arc::new(InForce::of(trust, &statements)));
     }
 
-    /// Replaces the identity provider, as after a reload.
-    pub fn set_oidc(&self, oidc: Option<Oidc>) {
-        let statements = self.statements();
-        let trust = self.0.in_force.load().trust.clone();
-        let trust = Trust {
-            oidc: oidc.map(Arc::new),
-            generation: new_generation(),
-            ..trust
-        };
-        self.0
-            .in_force
-            .store(Arc::new(InForce::of(trust, &statements)));
-    }
-
-    /// Replaces the keys of the identity provider, which has published these.
-    pub fn set_provider_keys(&self, keys: SigningKeySet) {
-        let oidc = self.0.in_force.load().trust.oidc.clone();
-        let oidc = oidc.map(|oidc| Oidc {
-            keys: Some(keys),
-            ..Oidc::clone(&oidc)
-        });
-        if oidc.is_some() {
-            self.set_oidc(oidc);
-        }
-    }
-
     /// The issuers.
     pub fn issuers(&self) -> Option<Issuers> {
         self.0.in_force.load().trust.issuers.clone()
@@ -163,13 +138,6 @@ impl KeyRing {
     /// Whether keys are issued.
     pub fn has_issuers(&self) -> bool {
         self.0.in_force.load().trust.issuers.is_some()
-    }
-
-    /// How many keys of the identity provider are known; `None` without a provider.
-    pub fn provider_keys(&self) -> Option<usize> {
-        let in_force = self.0.in_force.load();
-        let oidc = in_force.trust.oidc.as_ref()?;
-        Some(oidc.keys.as_ref().map_or(0, SigningKeySet::len))
     }
 
     /// Whether tokens of any kind are believed, so that requests need a key.

@@ -16,6 +16,7 @@ mod limits;
 mod links;
 mod losses;
 mod names;
+mod oidc;
 mod peers;
 mod reload;
 mod signals;

@@ -261,7 +261,7 @@ impl Ground {
             UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             probes,
         );
-        let (keys, spreading) = KeyKeeper::load(config)?;
+        let (keys, spreading, fetcher) = KeyKeeper::load(config, tls.clone())?;
         metrics.show_keys(keys.ring().clone());
         let usage = UsageDesk::start(config, &driver)?;
         let (limits, limit_driver) = limits::prepare(config, clock, generation)?;
@@ -296,6 +296,7 @@ impl Ground {
             notices::run(notices, move |kind| metrics.transition(kind)),
         );
         ground.keep("prober", prober);
+        ground.keep("keys of the identity provider", fetcher.run());
         Ok((ground.traced(config)?, publications))
     }
 

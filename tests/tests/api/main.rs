@@ -12,6 +12,7 @@ mod issued_keys;
 mod judged_clients;
 mod ledger;
 mod listeners;
+mod oidc;
 mod other_keys;
 mod providers_page;
 mod quotas;

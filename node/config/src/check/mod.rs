@@ -18,6 +18,7 @@ mod lossy;
 mod mesh;
 mod model;
 mod node;
+mod oidc;
 mod provider;
 mod rights;
 mod routing;
@@ -112,6 +113,7 @@ impl Checker<'_> {
         let forwarding = self.forwarding(&file.forward);
         let routing = self.routing(file.routing.as_ref(), &upstreams);
         let (limits, issued_keys, keys) = self.keys_and_limits(file, (&node, &mesh), public);
+        let oidc = self.oidc(file.oidc.as_ref(), node.as_ref());
         self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
         let prices = self.prices(&file.prices);
         let ledger = self.ledger(file.ledger.as_ref());
@@ -142,6 +144,7 @@ impl Checker<'_> {
             usage: usage(file.usage.as_ref()),
             keys,
             issued_keys,
+            oidc,
             prices,
             ledger,
             cors,

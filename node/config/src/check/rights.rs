@@ -31,7 +31,10 @@ impl Checker<'_> {
         let limits = self.limits(file.limits.as_ref(), node);
         let issued = file.issued_keys.as_ref();
         let issued_keys = self.issued_keys(issued, node, mesh.as_ref());
-        let keys = self.keys(&file.keys, public.filter(|_| issued.is_none()));
+        let keys = self.keys(
+            &file.keys,
+            public.filter(|_| issued.is_none() && file.oidc.is_none()),
+        );
         let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
         let server = node.filter(|_| has_mesh && public.is_some());
         self.rights_suffice(&limits, &keys, server);

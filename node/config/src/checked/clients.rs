@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
 use grapevine_keys::hash::KeyHash;
+use grapevine_keys::oidc::OidcRules;
 use grapevine_keys::rights::KeyLimits;
 use grapevine_keys::ring::Issuers;
 
+use super::super::address::BaseUrl;
 use super::super::text::ByteSize;
 
 /// A client's key for the public address.
@@ -36,6 +38,21 @@ pub struct IssuedKeysConfig {
     pub issuers: Issuers,
     /// Where statements about keys are kept.
     pub file: PathBuf,
+}
+
+/// The identity provider whose tokens clients may bring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OidcConfig {
+    /// Which tokens are taken, and what their holders may do.
+    pub rules: OidcRules,
+    /// Where the provider's discovery document is.
+    pub issuer_url: BaseUrl,
+    /// Where its keys are; `None` asks the discovery document.
+    pub jwks_url: Option<BaseUrl>,
+    /// Where its keys are kept.
+    pub file: PathBuf,
+    /// How often they are fetched.
+    pub refresh: Duration,
 }
 
 /// The ledger of finished requests.

@@ -19,7 +19,7 @@ fn unknown_key_suggests_the_nearest() {
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
             "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, dns, drain, forward, geo, issued_keys, keys, \
-             ledger, limits, listen, log, mesh, node, prices, proxy_protocol, residency, routing, tasks, tls, tracing, \
+             ledger, limits, listen, log, mesh, node, oidc, prices, proxy_protocol, residency, routing, tasks, tls, tracing, \
              trusted_proxies, upstreams, usage, worker_mode, workers",
         ]
     );
@@ -481,6 +481,40 @@ fn keys_are_hashes_and_unique() {
             "4:19: keys[2].hash: is the hash of keys[1] too; give each client a key of its own",
         ]
     );
+}
+
+#[test]
+fn identity_provider_is_checked() {
+    assert_eq!(
+        problems(
+            "oidc:\n  issuer: http://id.example.com\n  audience: []\n  claims: {groups: ''}\n  name_claim: ''\n  \
+             refresh: 1s\n  jwks_url: ftp://id\n  clients: [{scopes: [root], rpm: 0}, {scopes: [services]}]\n"
+        ),
+        [
+            "2:11: oidc.issuer: http://id.example.com is not https; use https: whoever answers in the provider's place could \
+             let in anybody",
+            "3:13: oidc.audience: is empty, or holds an empty word; write a word, or a list of words of which one must \
+             be there",
+            "4:20: oidc.claims.groups: is empty, or holds an empty word; write a word, or a list of words of which one \
+             must be there",
+            "5:15: oidc.name_claim: is empty; name a claim that tells clients apart, such as sub or email",
+            "6:12: oidc.refresh: 1s must be from 1m to 24h; write a duration in that range",
+            "7:13: oidc.jwks_url: ftp://id must begin with http:// or https://; write the provider's URL, such as \
+             https://login.example.com/realms/team",
+            "8:23: oidc.clients[0].scopes[0]: root is not a scope; write api, tasks, services, admin:read or \
+             admin:operate; name what these clients may do",
+            "8:35: oidc.clients[0].rpm: must be at least 1; remove the key instead of setting it to 0",
+            "8:48: oidc.clients[1].scopes: holds services, which is for the key of an external worker; give workers a \
+             key of keys or issued_keys, which names their services",
+        ]
+    );
+    assert_eq!(
+        problems("oidc: {issuer: 'http://127.0.0.1:1', audience: a, clients: []}\n"),
+        [
+            "1:60: oidc.clients: has 0 entries; 1 to 256 are allowed; remove the key to let in every token, or list who may do what"
+        ]
+    );
+    assert!(problems("oidc: {issuer: 'https://id.example.com/', audience: [a, b]}\n").is_empty());
 }
 
 #[test]

@@ -126,7 +126,10 @@ fn rules() -> OidcRules {
 fn oidc(provider: &Provider, rules: OidcRules) -> Oidc {
     Oidc {
         rules,
-        keys: Some(provider.keys()),
+        keys: Some(ProviderKeys {
+            set: provider.keys(),
+            fetched_at: Duration::ZERO,
+        }),
         ask_for_keys: Arc::new(|| {}),
     }
 }
