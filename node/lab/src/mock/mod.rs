@@ -50,7 +50,7 @@ pub use knobs::{
     BODY_BYTES_MAX, CHUNKS_MAX, Knobs, KnobsError, RateLimit, RateLimitError, TokenFault,
     TokenFaultError,
 };
-pub use stats::{EventKind, LastEvent, LastRequest, StatsSnapshot};
+pub use stats::{EventKind, LastEvent, LastRequest, MockUsage, StatsSnapshot};
 pub use strict::{AccessKey, AccessKeyError, MockProvider, StrictConfig};
 pub use text::answer_text;
 

@@ -42,6 +42,8 @@ pub struct StatsSnapshot {
     pub broken: u64,
     /// Tokens that the token endpoints issued.
     pub tokens_issued: u64,
+    /// What the generated answers are billed for that were handed over to the last byte, usage included.
+    pub billed: MockUsage,
     /// Requests by path.
     pub by_path: BTreeMap<String, u64>,
     /// Requests by the model they name.
@@ -53,6 +55,17 @@ pub struct StatsSnapshot {
     pub cancelled_at: Option<Duration>,
     /// The last start or end of a request.
     pub last_event: Option<LastEvent>,
+}
+
+/// What a generated answer is billed for, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct MockUsage {
+    /// Of the whole prompt, whatever of it was cached.
+    pub input: u64,
+    /// Of the prompt, what was read from the cache.
+    pub cached: u64,
+    /// Of the answer.
+    pub output: u64,
 }
 
 /// A request as it arrived.
@@ -110,6 +123,7 @@ struct MockCounts {
     cancelled: u64,
     broken: u64,
     tokens_issued: u64,
+    billed: MockUsage,
     by_path: BTreeMap<String, u64>,
     by_model: BTreeMap<String, u64>,
     last_request: Option<Arrived>,
@@ -142,6 +156,7 @@ impl Stats {
         Ticket {
             stats: Arc::clone(self),
             connection,
+            usage: MockUsage::default(),
             ended: false,
         }
     }
@@ -191,6 +206,7 @@ impl Stats {
             cancelled: counts.cancelled,
             broken: counts.broken,
             tokens_issued: counts.tokens_issued,
+            billed: counts.billed,
             by_path: counts.by_path.clone(),
             by_model: counts.by_model.clone(),
             last_request: counts.last_request.as_ref().map(describe),
@@ -215,6 +231,13 @@ impl Stats {
             }
             changed.await;
         }
+    }
+
+    fn bill(&self, usage: MockUsage) {
+        let billed = &mut self.counts().billed;
+        billed.input += usage.input;
+        billed.cached += usage.cached;
+        billed.output += usage.output;
     }
 
     fn end(&self, kind: EventKind) {
@@ -273,13 +296,20 @@ impl Connection {
 pub(super) struct Ticket {
     stats: Arc<Stats>,
     connection: Arc<Connection>,
+    usage: MockUsage,
     ended: bool,
 }
 
 impl Ticket {
+    /// Its answer reports this usage at its end.
+    pub(super) const fn bill(&mut self, usage: MockUsage) {
+        self.usage = usage;
+    }
+
     /// The answer was handed over to its last byte.
     pub(super) fn complete(mut self) {
         self.ended = true;
+        self.stats.bill(self.usage);
         self.stats.end(EventKind::Completed);
     }
 
