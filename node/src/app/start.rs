@@ -346,6 +346,7 @@ impl Ground {
             keys: Arc::new(self.keys.clone()),
             filed_keys: filed_keys(ingress),
             usage: Arc::new(self.usage.clone()),
+            limits: self.limits.clone(),
             tasks: Router::new(),
         }
     }
