@@ -35,6 +35,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod text;
+mod usage;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,9 +51,10 @@ pub use knobs::{
     BODY_BYTES_MAX, CHUNKS_MAX, Knobs, KnobsError, RateLimit, RateLimitError, TokenFault,
     TokenFaultError,
 };
-pub use stats::{EventKind, LastEvent, LastRequest, MockUsage, StatsSnapshot};
+pub use stats::{EventKind, LastEvent, LastRequest, StatsSnapshot};
 pub use strict::{AccessKey, AccessKeyError, MockProvider, StrictConfig};
 pub use text::answer_text;
+pub use usage::MockUsage;
 
 use service::Shared;
 

@@ -9,8 +9,9 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use super::Knobs;
 use super::api::{ApiError, Dialect};
 use super::script::{Answer, ScriptBody, ScriptStep, script};
-use super::stats::{MockUsage, Ticket};
+use super::stats::Ticket;
 use super::strict::Outcome;
+use super::usage::MockUsage;
 
 /// A response in the making.
 pub(super) struct Reply {

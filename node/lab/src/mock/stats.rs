@@ -16,6 +16,8 @@ use ring::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
 use tokio::sync::Notify;
 
+use super::usage::MockUsage;
+
 /// Distinct paths, and distinct models, that are counted by name; the rest are counted as [`OTHER`].
 const NAMES_MAX: usize = 256;
 
@@ -55,17 +57,6 @@ pub struct StatsSnapshot {
     pub cancelled_at: Option<Duration>,
     /// The last start or end of a request.
     pub last_event: Option<LastEvent>,
-}
-
-/// What a generated answer is billed for, in tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct MockUsage {
-    /// Of the whole prompt, whatever of it was cached.
-    pub input: u64,
-    /// Of the prompt, what was read from the cache.
-    pub cached: u64,
-    /// Of the answer.
-    pub output: u64,
 }
 
 /// A request as it arrived.
@@ -234,10 +225,7 @@ impl Stats {
     }
 
     fn bill(&self, usage: MockUsage) {
-        let billed = &mut self.counts().billed;
-        billed.input += usage.input;
-        billed.cached += usage.cached;
-        billed.output += usage.output;
+        self.counts().billed += usage;
     }
 
     fn end(&self, kind: EventKind) {

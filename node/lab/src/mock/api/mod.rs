@@ -16,8 +16,8 @@ pub(super) use ask::{Ask, Wire};
 pub(super) use error::{ApiError, Dialect};
 
 use super::script::Answer;
-use super::stats::MockUsage;
 use super::text::Text;
+use super::usage::MockUsage;
 
 /// An endpoint of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]

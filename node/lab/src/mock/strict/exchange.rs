@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::refusal::{Refusal, Shape};
 use crate::mock::script::{Answer, Stream};
-use crate::mock::stats::MockUsage;
+use crate::mock::usage::MockUsage;
 
 /// A JSON object.
 pub(super) type Object = Map<String, Value>;
