@@ -4,6 +4,8 @@
 //! table, and told of purses that are empty; it publishes a new table when a key is met for the first time or its
 //! limits have changed, and wakes requests that wait when rights may have come.
 
+mod shown;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,6 +20,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout_at;
 
 use crate::clock::Clock;
+
+pub use shown::{BUDGETS_MAX, LIMITED_MAX, LimitRefusals, LimitStanding, LimitsOverview, overview};
 
 /// Orders that wait for the task; a request that finds it full is refused like one whose purse is empty.
 const ORDERS_MAX: usize = 4_096;
@@ -63,6 +67,14 @@ pub enum LimitHolder {
 }
 
 impl LimitHolder {
+    /// The key's name, or its id where it was issued.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Filed(name) => name,
+            Self::Issued(id) => id,
+        }
+    }
+
     /// The name of its limit of `kind` over `spec`'s window, the same at every node.
     pub fn limit(&self, kind: LimitKind, spec: LimitSpec) -> LimitId {
         let (of, name) = match self {
@@ -85,6 +97,8 @@ pub struct OpenLimit {
     pub purse: Arc<Purse>,
     /// A purse is filled a moment after it was opened.
     pub opened_at: Instant,
+    /// The requests that were refused at it.
+    pub refusals: Arc<LimitRefusals>,
 }
 
 /// The open limits of one key.
@@ -112,6 +126,12 @@ impl KeyPurses {
     /// The limit of `kind`, where the key has one.
     pub fn limit(&self, kind: LimitKind) -> Option<&OpenLimit> {
         self.limits[kind as usize].as_ref()
+    }
+
+    /// All of them.
+    pub fn open(&self) -> impl Iterator<Item = (&OpenLimit, LimitSpec)> {
+        let open = self.limits.iter().zip(self.specs);
+        open.filter_map(|(limit, spec)| limit.as_ref().zip(spec))
     }
 
     /// What the client is told of its limit of `kind`.
@@ -312,7 +332,10 @@ impl LimitsHandle {
         let taken = self.wait_for(clock, limit, units, deadline).await;
         let count = match &taken {
             Ok(_) => &counts.waited,
-            Err(_) => &counts.refused[limit.kind as usize],
+            Err(_) => {
+                limit.refusals.count(clock.now());
+                &counts.refused[limit.kind as usize]
+            }
         };
         count.fetch_add(1, Relaxed);
         taken

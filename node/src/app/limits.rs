@@ -176,6 +176,7 @@ impl LimitDriver {
                 id,
                 purse,
                 opened_at: now,
+                refusals: Arc::default(),
             });
         }
         // A new purse is filled at a tick, or at once where it is said to be empty.

@@ -24,7 +24,6 @@ use grapevine_core::ids::Generation;
 use grapevine_http::ingress::{self, Background, Explainer};
 use grapevine_http::prober;
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
-use grapevine_keys::rights::ClientKey;
 use grapevine_observe::history::History;
 use grapevine_observe::losses::Losses;
 use grapevine_observe::metrics::Metrics;
@@ -45,7 +44,7 @@ use tokio::task::AbortHandle;
 
 use super::geography::Geography;
 use super::insides::Insides;
-use super::keys::{KeyKeeper, Spreading};
+use super::keys::{self, KeyKeeper, Spreading};
 use super::limits::{self, LimitDriver};
 use super::links::{self, Mesh};
 use super::losses::losses;
@@ -345,8 +344,9 @@ impl Ground {
             connections_max: self.shares.admin,
             mode: config.worker_mode.clone(),
             keys: Arc::new(self.keys.clone()),
-            filed_keys: filed_keys(ingress),
+            filed_keys: keys::filed(ingress),
             usage: Arc::new(self.usage.clone()),
+            limits: self.limits.clone(),
             tasks: Router::new(),
         }
     }
@@ -385,14 +385,6 @@ async fn configure_engine(config: &Config, driver: &DriverHandle) {
 fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Value + Send + Sync> {
     let config = Arc::clone(config);
     Arc::new(move || Value::clone(&config.load()))
-}
-
-/// The keys of the file that is in use.
-fn filed_keys(
-    ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
-) -> Arc<dyn Fn() -> Vec<Arc<ClientKey>> + Send + Sync> {
-    let ingress = Arc::clone(ingress);
-    Arc::new(move || ingress.load().keys.filed())
 }
 
 async fn serve_admin(admin: Admin, listener: TcpListener) {

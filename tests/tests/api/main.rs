@@ -21,5 +21,6 @@ mod real_model;
 mod sdk_matrix;
 mod secrets;
 mod secrets_of_clouds;
+mod settled;
 mod sloppy_upstream;
 mod token_endpoints;

@@ -2,6 +2,7 @@
 
 mod bad_peer;
 mod draining;
+mod flood;
 mod geography;
 mod harness;
 mod issued_keys;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::admin_port::{ADMIN, AdminPort};
 use super::fail;
+use super::limits::LimitPart;
 
 /// The flag that names the admin port.
 const FLAG: &str = "--node";
@@ -71,6 +72,7 @@ struct Explained {
     choices: Vec<CandidatePart>,
     left_out: Vec<CandidatePart>,
     fallbacks: Vec<FallbackPart>,
+    limits: Vec<LimitPart>,
     error: Option<ErrorPart>,
 }
 
@@ -208,6 +210,9 @@ fn write_plan(plan: &Explained, args: &ExplainArgs, out: &mut impl Write) -> io:
             .collect();
         let (models, on) = (models.join(", then "), printable(&first.on.join(", ")));
         writeln!(out, "fallback   {models}, on {on}")?;
+    }
+    for limit in &plan.limits {
+        writeln!(out, "limit      {}", limit.line())?;
     }
     writeln!(out, "plan       {}\n", verdict(plan))?;
     for line in table(plan).lines() {
@@ -380,6 +385,25 @@ mod tests {
         ];
         assert_eq!(query(&args, "193.99.144.80"), expected);
         assert!(Program::try_parse_from(["explain", "--client", "x", "--model", "m"]).is_err());
+    }
+
+    #[test]
+    fn limits_of_the_key_are_told_with_what_is_left() {
+        let page = r#"{"limits": [
+            {"of": "requests", "limit": 600, "window": "minute", "left": {"all": 312, "here": 40, "whole_again_in_ms": 41234.5}},
+            {"of": "budget", "limit": 50000000, "window": "month", "left": null}]}"#;
+        let text = printed(page);
+        let shown: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("limit"))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "limit      600 requests a minute: 312 requests left, 40 requests of them here; whole again in 42s",
+                "limit      $50.00 a month; not used at this node lately",
+            ]
+        );
     }
 
     #[test]
