@@ -136,6 +136,7 @@ impl Request {
                 self.is_last_resort = plan.last_resort;
             }
         }
+        self.defer_limited();
         self.next(now)
     }
 

@@ -126,6 +126,7 @@ fn spec(upstream: &UpstreamConfig, carried: u32) -> UpstreamSpec {
         health: upstream.health.clone(),
         probe: upstream.probe.kind,
         probe_interval: upstream.probe.interval,
+        account: None,
     }
 }
 

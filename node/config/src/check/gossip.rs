@@ -94,5 +94,6 @@ fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
         // The first to be left out.
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
+        account: None,
     }
 }

@@ -36,10 +36,19 @@ impl Finding {
                 404,
                 "`model_not_found`, `DeploymentNotFound`, \"The model `x` does not exist\" under 400, 403 or 404",
             ),
-            Self::RateOfModel => (429, "429, 529"),
+            Self::RateOfModel => (429, "429"),
             Self::RateOfAccount => (
                 429,
                 "429 or 529 with `account_rate_limit_exceeded` or `organization_rate_limit_exceeded`",
+            ),
+            Self::RateOfPlace => (
+                529,
+                "529; 429 with `overloaded_error`, `ThrottlingException`, \"Requests to the ... have exceeded\" (Azure), \
+                 \"Resource exhausted, please try again later\" (Vertex AI)",
+            ),
+            Self::AccountLimit => (
+                429,
+                "429 `account_limit_reached` of the node that has the upstream: it was not asked",
             ),
             Self::Failed => (500, "408, 5xx"),
             Self::Redirect => (307, "301, 302, 303, 307, 308"),

@@ -10,6 +10,7 @@ use super::{
 use crate::Instant;
 use crate::engine::Event;
 use crate::health::Witness;
+use crate::ids::AccountName;
 use crate::outcome::{Outcome, Refusal};
 use crate::random;
 use crate::route::Choice;
@@ -190,6 +191,22 @@ impl Request {
             detail,
         });
         self.reports.push(call.ended(now, outcome, shown));
+        self.defer_limited();
+    }
+
+    /// Candidates of an account that has limited this request come after all others.
+    pub(super) fn defer_limited(&mut self) {
+        let ended = self.ended_of_model().iter();
+        let limited = ended.filter(|ended| ended.outcome.limits_account());
+        let accounts = limited.filter_map(|it| it.choice.candidate.upstream.shared_account());
+        let accounts: Vec<AccountName> = accounts.cloned().collect();
+        if !accounts.is_empty() {
+            let is_limited = |choice: &Choice| {
+                let account = choice.candidate.upstream.shared_account();
+                account.is_some_and(|account| accounts.contains(account))
+            };
+            self.plan.make_contiguous().sort_by_key(is_limited);
+        }
     }
 }
 

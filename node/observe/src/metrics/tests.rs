@@ -49,6 +49,7 @@ fn node(name: &str) -> NodeView {
                 },
                 ..FurtherFigures::default()
             },
+            account: None,
         }),
         reported_at: Instant::from_start(Duration::ZERO),
         stands_since: Instant::from_start(Duration::ZERO),
