@@ -118,12 +118,12 @@ impl Checker<'_> {
         })
     }
 
-    fn budget(&mut self, key: &str, text: Option<&str>) -> Option<KeyBudget> {
+    pub(super) fn budget(&mut self, key: &str, text: Option<&str>) -> Option<KeyBudget> {
         let form = "write an amount and a period: 50usd/month, 2.50usd/day";
         self.parse(key, text, form)
     }
 
-    fn rate(&mut self, key: &str, text: Option<&CountText>) -> Option<u64> {
+    pub(super) fn rate(&mut self, key: &str, text: Option<&CountText>) -> Option<u64> {
         let text = text?;
         match parse_count(&text.0) {
             Ok(0) => self.problem(

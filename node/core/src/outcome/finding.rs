@@ -158,9 +158,13 @@ impl Finding {
     /// Whether such an answer may go to the client where no better one comes.
     ///
     /// Not a refused credential, which the client cannot mend and whose message may quote a part of it; not a
-    /// redirect, which a client would follow with the whole prompt; not what no client could read.
+    /// redirect, which a client would follow with the whole prompt; not what no client could read; not what another
+    /// node says to this one.
     pub const fn may_be_given(self) -> bool {
-        !matches!(self, Self::Credential | Self::Redirect | Self::NotAnAnswer)
+        !matches!(
+            self,
+            Self::Credential | Self::Redirect | Self::NotAnAnswer | Self::AccountLimit
+        )
     }
 
     /// What follows from such an answer with `status`, by default settings.

@@ -48,7 +48,7 @@ impl Finding {
             ),
             Self::AccountLimit => (
                 429,
-                "429 `account_limit_reached` of the node that has the upstream: it was not asked",
+                "the limit of one's own of an [account](accounts.md): the upstream was not asked",
             ),
             Self::Failed => (500, "408, 5xx"),
             Self::Redirect => (307, "301, 302, 303, 307, 308"),
@@ -69,6 +69,9 @@ impl Finding {
     /// What becomes of the request.
     fn request(self, next: Next) -> &'static str {
         match (next, self.may_be_given()) {
+            _ if self == Self::AccountLimit => {
+                "tried elsewhere; 429 `account_limit_reached` where nothing better comes"
+            }
             (Next::GoOn, true) => "tried elsewhere; passed through where nothing better comes",
             (Next::GoOn, false) => "tried elsewhere; 502 where nothing better comes",
             _ if FallbackCause::of(self).is_some() => {

@@ -546,7 +546,12 @@ fn only_what_a_client_may_read_is_given_to_it() {
     let hidden: Vec<_> = hidden.collect();
     assert_eq!(
         hidden,
-        [Finding::Credential, Finding::Redirect, Finding::NotAnAnswer]
+        [
+            Finding::Credential,
+            Finding::AccountLimit,
+            Finding::Redirect,
+            Finding::NotAnAnswer
+        ]
     );
 }
 

@@ -651,18 +651,29 @@ fn limit_of_a_deployment_and_a_failure_leave_the_order_of_its_account() {
 }
 
 #[test]
-fn own_limit_of_an_account_goes_on_for_free_and_is_given_where_nothing_else_is() {
-    let limit = || shows(429, Finding::AccountLimit);
+fn own_limit_of_an_account_goes_on_for_free_and_the_first_to_end_is_said() {
+    let limit = |seconds: Option<u64>| AttemptEvent::Head {
+        status: 429,
+        retry_after: seconds.map(Duration::from_secs),
+        finding: Finding::AccountLimit,
+        detail: None,
+        load: None,
+    };
     let budget = RetryBudget::default();
     let mut request = Request::new(terms(), budget.request());
-    request.start(NOW, own_plan(&["a", "b"]));
+    request.start(NOW, own_plan(&["a", "b", "c"]));
     assert_eq!(
-        on(&mut request, 0, limit()),
+        on(&mut request, 0, limit(Some(20))),
         "try b",
         "no retry is left, and none is needed"
     );
     assert_eq!(reported(&mut request), [("account_limit", false)]);
-    assert_eq!(on(&mut request, 1, limit()), "await 1");
+    assert_eq!(on(&mut request, 1, limit(None)), "try c");
+    let end = request.on(NOW, AttemptId(2), limit(Some(30)));
+    let Some(Action::Fail(RequestError::Failed(Outcome::Status { retry_after, .. }))) = end else {
+        panic!("an error of its own: {end:?}");
+    };
+    assert_eq!(retry_after, Some(Duration::from_secs(20)));
 }
 
 #[test]

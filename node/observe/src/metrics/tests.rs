@@ -102,6 +102,7 @@ fn answered(name: &str) -> RequestRecord {
             node: NodeName::new("sgp").expect("a valid name"),
             region: RegionName::new("sgp").expect("a valid name"),
             upstream: UpstreamName::new("primary").expect("a valid name"),
+            account: None,
         }),
         tokens: Tokens {
             input: Some(12),
