@@ -2,13 +2,13 @@
 //!
 //! The label is a name of some node's configuration, and bounded: beyond [`ACCOUNTS_MAX`] all others share one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grapevine_base::families::Families;
 use grapevine_base::limits::LimitKind;
-use grapevine_core::ids::AccountName;
+use grapevine_core::ids::{AccountName, ModelName};
 use grapevine_core::view::View;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -55,12 +55,12 @@ impl AccountMetrics {
         );
         families.register(
             "account_tokens",
-            "Tokens of those requests as upstreams counted them, by account and kind (input, output)",
+            "Tokens of requests that upstreams of an account answered, as they counted them, by account and kind (input, output)",
             metrics.tokens.clone(),
         );
         families.register(
             "account_cost_usd",
-            "Cost of those requests in US dollars, by account, as far as their models have prices",
+            "Cost of requests that upstreams of an account answered in US dollars, by account, as far as their models have prices",
             metrics.cost.clone(),
         );
         families.register(
@@ -71,8 +71,7 @@ impl AccountMetrics {
         );
         families.register(
             "account_resting",
-            "Models at this node's upstreams of an account for which others go first, since the account is limited or \
-             nearly spent",
+            "Models for which an account is limited or nearly spent at an upstream, as this node knows: others go first",
             metrics.resting.clone(),
         );
         metrics
@@ -111,21 +110,21 @@ impl AccountMetrics {
     }
 
     pub(super) fn read(&self, view: &View) {
-        self.resting.clear();
-        let tiers = view.models.values().flat_map(|routes| &routes.tiers);
-        let all = tiers.flat_map(|tier| {
-            let behind = tier.suspect.iter().chain(&tier.unusable);
-            tier.usable.iter().chain(behind)
-        });
-        let own = all.filter(|candidate| candidate.upstream.node == view.node);
-        for candidate in own {
-            let Some(account) = &candidate.upstream.account else {
+        let mut resting: BTreeMap<&AccountName, BTreeSet<&Option<ModelName>>> = BTreeMap::new();
+        for status in view.nodes.iter().flat_map(|node| &node.upstreams) {
+            let Some(account) = &status.fact.account else {
                 continue;
             };
-            let account = self.label(&account.name);
-            let resting = candidate.account_rests_for(view.made_at).is_some();
+            let models = resting.entry(&account.spec.name).or_default();
+            let age = view.made_at.since(status.reported_at);
+            let rests = account.rests.iter().filter(|(_, left)| **left > age);
+            models.extend(rests.map(|(model, _)| model));
+        }
+        self.resting.clear();
+        for (account, models) in resting {
+            let account = self.label(account);
             let gauge = self.resting.get_or_create(&AccountLabels { account });
-            gauge.inc_by(i64::from(resting));
+            gauge.set(i64::try_from(models.len()).unwrap_or(i64::MAX));
         }
     }
 
