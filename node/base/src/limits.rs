@@ -64,6 +64,8 @@ pub enum LimitHolder {
     Filed(Arc<str>),
     /// An issued key, by its id.
     Issued(Arc<str>),
+    /// An account at a provider, by its name.
+    Account(Arc<str>),
 }
 
 impl LimitHolder {
@@ -80,6 +82,7 @@ impl LimitHolder {
         let (of, name) = match self {
             Self::Filed(name) => ("key", name),
             Self::Issued(id) => ("issued key", id),
+            Self::Account(name) => ("account", name),
         };
         let window = format!("{:?}", spec.window);
         LimitId::of(&[of, name, kind.as_str(), &window])
@@ -311,6 +314,23 @@ impl LimitsHandle {
         opened
             .map_err(|_| LimitsOutOfUse::Busy)?
             .map_err(|_| LimitsOutOfUse::Busy)
+    }
+
+    /// As [`LimitsHandle::take`], of a limit that is no key's, and is not counted here.
+    ///
+    /// # Errors
+    /// Where fewer are there.
+    pub async fn take_uncounted(
+        &self,
+        clock: Clock,
+        limit: &OpenLimit,
+        units: u64,
+        deadline: tokio::time::Instant,
+    ) -> Result<Reservation, PurseEmpty> {
+        match limit.purse.take(clock.now(), units) {
+            Ok(taken) => Ok(taken),
+            Err(_) => self.wait_for(clock, limit, units, deadline).await,
+        }
     }
 
     /// Takes `units` of a limit; where other nodes may have what is missing, waits for it until `deadline`, and

@@ -37,7 +37,7 @@ pub use auth::{
     AuthConfig, AwsConfig, AwsKeys, AwsSource, EntraConfig, EntraSource, GoogleConfig,
     GoogleSource, IdentityEndpoint, SecretSource, ServiceAccount,
 };
-pub use clients::{IssuedKeysConfig, KeyConfig, LedgerConfig, OidcConfig};
+pub use clients::{AccountConfig, IssuedKeysConfig, KeyConfig, LedgerConfig, OidcConfig};
 pub use provider::{ApiEndpoint, EndpointPaths, Provider, ProviderConfig};
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
@@ -65,6 +65,8 @@ pub struct Config {
     pub mesh: Option<MeshConfig>,
     /// The API endpoints that this node calls itself; empty makes it a relay.
     pub upstreams: Vec<UpstreamConfig>,
+    /// The accounts that upstreams draw on.
+    pub accounts: Vec<AccountConfig>,
     /// The paths that may be forwarded to upstreams.
     pub forwarding: Forwarding,
     /// How requests are sent and retried.

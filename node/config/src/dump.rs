@@ -40,6 +40,7 @@ impl Config {
             "admin": {"listen": self.admin.listen.to_string(), "token": self.admin.token},
             "mesh": self.mesh.as_ref().map(mesh),
             "upstreams": upstreams,
+            "accounts": self.accounts.iter().map(limits::account).collect::<Vec<_>>(),
             "forward": self.forwarding.extra().iter().map(extra_path).collect::<Vec<_>>(),
             "routing": routing(&self.routing),
             "geo": geo(&self.geo, &self.residency),
@@ -174,6 +175,7 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
             "cooldown_max": format_duration(upstream.health.cooldown_max),
         },
         "headers": headers(&upstream.headers),
+        "account": upstream.account.as_ref().map(ToString::to_string),
     })
 }
 

@@ -28,7 +28,7 @@ use serde::Deserialize;
 pub use auth::{
     AuthFile, AuthSetFile, AuthWord, AwsFile, EntraFile, GoogleFile, SecretFile, SecretInFile,
 };
-pub use clients::{IssuedKeysFile, KeyFile, LedgerFile, PriceFile};
+pub use clients::{AccountFile, IssuedKeysFile, KeyFile, LedgerFile, PriceFile};
 pub use dns::DnsFile;
 pub use fallback::{FallbackFile, FallbackWord, LimitedFallbackFile};
 pub use forward::{ForwardFile, LimitedForwardFile};
@@ -73,6 +73,9 @@ pub struct ConfigFile {
     pub mesh: Option<MeshFile>,
     /// The API endpoints that this node calls. Default: none, the node only forwards to its peers.
     pub upstreams: Option<Vec<Item<UpstreamFile>>>,
+    /// The accounts at providers that upstreams draw on, of this node and of others: the same list at all of them.
+    /// Default: none.
+    pub accounts: Option<Vec<Item<AccountFile>>>,
     /// Paths that are forwarded to upstreams, with this node's credential, in addition to the inference paths.
     /// Default: none.
     pub forward: Option<Vec<Item<ForwardFile>>>,

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::AccountSpec;
 use crate::dialect::DialectSet;
 use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::geo_point::GeoPoint;
@@ -90,6 +91,8 @@ pub struct Candidate {
     pub model_standing: Option<Standing>,
     /// Until when it counts as unusable, since its owner refused a request by a state that it has not published yet.
     pub refused_until: Option<Instant>,
+    /// Until when the account that it draws on rests for this model: others go first.
+    pub account_rests_until: Option<Instant>,
     /// Whether `ttft` was measured.
     pub measured: bool,
     /// Whether `whole` was.
@@ -147,6 +150,8 @@ pub struct UpstreamView {
     pub returned_at: Option<Instant>,
     /// Whether one request may be tried on it while it is being probed.
     pub trial: bool,
+    /// The account that it draws on, where that is named.
+    pub account: Option<Arc<AccountSpec>>,
 }
 
 /// Whose upstream a candidate is.

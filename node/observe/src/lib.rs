@@ -3,6 +3,7 @@
 //! [`record`] is the request path's end, [`history`] the collecting one. Traces: [`trace`] (the trace of a
 //! request), [`spans`] (its spans), [`otlp`] (their export).
 
+pub mod accounts;
 mod bodies;
 pub mod credentials;
 pub mod dns;

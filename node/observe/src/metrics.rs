@@ -27,6 +27,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use super::accounts::AccountMetrics;
 use super::bodies::BodyMemory;
 use super::credentials::CredentialMetrics;
 use super::dns::DnsQueries;
@@ -78,6 +79,7 @@ struct Inner {
     bodies: BodyMemory,
     keys: KeyMetrics,
     limits: LimitMetrics,
+    accounts: AccountMetrics,
     dns: DnsQueries,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
@@ -175,6 +177,7 @@ impl Metrics {
         }
         metrics.connections.request_ended(record.error);
         metrics.usage.request(record, view);
+        metrics.accounts.request(record);
     }
 
     /// The counts of the DNS server.
@@ -190,6 +193,11 @@ impl Metrics {
     /// Shows the limits of keys behind `limits`.
     pub fn show_limits(&self, limits: LimitsHandle) {
         self.0.limits.show(limits);
+    }
+
+    /// The metrics of accounts.
+    pub fn accounts(&self) -> AccountMetrics {
+        self.0.accounts.clone()
     }
 
     /// Shows how much of `budget` request bodies hold.
@@ -245,6 +253,7 @@ impl Metrics {
         metrics.bodies.read();
         metrics.keys.read();
         metrics.limits.read();
+        metrics.accounts.read(view);
     }
 }
 
@@ -276,6 +285,7 @@ impl Inner {
             bodies: BodyMemory::register(families),
             keys: KeyMetrics::register(families),
             limits: LimitMetrics::register(families),
+            accounts: AccountMetrics::register(families),
             dns: DnsQueries::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),

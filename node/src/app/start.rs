@@ -21,6 +21,7 @@ use grapevine_core::descriptors::Shares;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
+use grapevine_http::accounts::AccountTable;
 use grapevine_http::ingress::{self, Background, Explainer};
 use grapevine_http::prober;
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
@@ -53,7 +54,7 @@ use super::peers::Peers;
 use super::tasks::{self, Tasks};
 use super::traced::Traced;
 use super::usage::UsageDesk;
-use super::{App, NodeStartError, capacity, reload, translate};
+use super::{App, NodeStartError, accounts, capacity, reload, translate};
 
 impl App {
     /// Starts a node on the current runtime, which must be a current-thread one.
@@ -114,6 +115,7 @@ impl App {
             driver,
             bodies: ground.bodies,
             targets: ground.targets,
+            accounts: ground.accounts,
             probe_targets: ground.probe_targets,
             ingress,
             public_tls,
@@ -143,6 +145,7 @@ struct Ground {
     metrics: Metrics,
     bodies: BodyBudget,
     targets: UpstreamTargets,
+    accounts: AccountTable,
     probe_targets: prober::ProbeTargets,
     readiness: Readiness,
     geography: Geography,
@@ -249,6 +252,8 @@ impl Ground {
         } = outlets;
         let metrics = Metrics::new(config.node.name.as_str(), config.node.region.as_str());
         let targets = UpstreamTargets::new(translate::upstreams(config))?;
+        let account_table = AccountTable::default();
+        account_table.replace(accounts::of_upstreams(config));
         let probe_targets = prober::ProbeTargets::default();
         probe_targets.store(Arc::new(translate::probes(config)));
         let tls = upstream::tls_config()
@@ -274,6 +279,7 @@ impl Ground {
             bodies: translate::bodies(config, &metrics),
             metrics: metrics.clone(),
             targets,
+            accounts: account_table,
             probe_targets,
             readiness,
             geography,

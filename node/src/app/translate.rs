@@ -25,7 +25,7 @@ use grapevine_observe::otlp::{Collector, SpanSender, Tracer};
 use grapevine_observe::trace::Sampler;
 use http::HeaderValue;
 
-use super::{NodeStartError, capacity};
+use super::{NodeStartError, accounts, capacity};
 
 /// A stream that is silent for this long gets a comment: below the 30 s after which common balancers
 /// drop a connection.
@@ -126,6 +126,7 @@ fn spec(upstream: &UpstreamConfig, carried: u32) -> UpstreamSpec {
         health: upstream.health.clone(),
         probe: upstream.probe.kind,
         probe_interval: upstream.probe.interval,
+        account: accounts::spec(upstream),
     }
 }
 

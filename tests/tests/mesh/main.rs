@@ -1,5 +1,6 @@
 //! What nodes do together: joining, routing by place and latency, draining, and peers that misbehave.
 
+mod accounts;
 mod bad_peer;
 mod draining;
 mod flood;

@@ -3,6 +3,7 @@
 //! Each check reports a problem and continues with a default instead of what it refused, so that every
 //! problem is found in one run; with any problem there is no configuration.
 
+mod accounts;
 mod auth;
 mod base_url;
 mod certificates;
@@ -116,6 +117,10 @@ impl Checker<'_> {
         let oidc = self.oidc(file.oidc.as_ref(), node.as_ref());
         self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
         let prices = self.prices(&file.prices);
+        let accounts = self.accounts(&file.accounts);
+        self.accounts_are_known(&upstreams, &accounts);
+        let member = node.as_ref().filter(|_| has_mesh);
+        self.account_limits_hold(&upstreams, &accounts, &limits, &prices, member);
         let ledger = self.ledger(file.ledger.as_ref());
         let own = node.as_ref().map(|node| &node.region);
         let (geo, residency) = self.geography(file, routing.strategy, own, &keys);
@@ -135,6 +140,7 @@ impl Checker<'_> {
             admin,
             mesh,
             upstreams: upstreams.into_iter().map(|(_, it)| it).collect(),
+            accounts,
             forwarding,
             routing,
             geo,

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
+use grapevine_core::ids::{AccountName, ModelName, RegionName, ServiceKey};
 use grapevine_keys::hash::KeyHash;
 use grapevine_keys::oidc::OidcRules;
-use grapevine_keys::rights::KeyLimits;
+use grapevine_keys::rights::{KeyBudget, KeyLimits};
 use grapevine_keys::ring::Issuers;
 
 use super::super::address::BaseUrl;
@@ -29,6 +29,26 @@ pub struct KeyConfig {
     pub limits: KeyLimits,
     /// It is refused from this time since the Unix epoch on; `None` is never.
     pub expires_at: Option<Duration>,
+}
+
+/// An account at a provider, which upstreams of several nodes may draw on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountConfig {
+    /// Its name, unique, and the same at all nodes.
+    pub name: AccountName,
+    /// Requests per minute over the whole mesh; `None` is no limit, as of the others.
+    pub rpm: Option<u64>,
+    /// Tokens per minute.
+    pub tpm: Option<u64>,
+    /// Money.
+    pub budget: Option<KeyBudget>,
+}
+
+impl AccountConfig {
+    /// Whether it has a limit of one's own.
+    pub const fn has_limits(&self) -> bool {
+        self.rpm.is_some() || self.tpm.is_some() || self.budget.is_some()
+    }
 }
 
 /// Keys that the operator issues.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::checked::LimitsConfig;
+use super::super::checked::{AccountConfig, LimitsConfig};
 use super::super::text::format_duration;
 use super::texts;
 
@@ -21,5 +21,14 @@ pub(super) fn limits(limits: &LimitsConfig) -> Value {
         "nodes": (!limits.nodes.is_empty()).then(|| texts(&limits.nodes)),
         "file": limits.file.display().to_string(),
         "max_tokens": limits.max_tokens,
+    })
+}
+
+pub(super) fn account(account: &AccountConfig) -> Value {
+    json!({
+        "name": account.name.as_str(),
+        "rpm": account.rpm,
+        "tpm": account.tpm,
+        "budget": account.budget.map(|budget| budget.to_string()),
     })
 }

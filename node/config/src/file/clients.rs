@@ -32,6 +32,23 @@ pub struct KeyFile {
     pub expires: Option<DayText>,
 }
 
+/// An account at a provider. Upstreams that name it share its rate limits: where one is limited, or little is left, others
+/// go first.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub struct AccountFile {
+    /// The name that upstreams write as `account`, unique: letters, digits, '-', '_', '.', at most 63 bytes.
+    pub name: Option<String>,
+    /// Requests per minute to all of its upstreams, at least 1; 200k is 200,000. Over the whole mesh; needs
+    /// `limits.nodes` there. Default: no limit of one's own.
+    pub rpm: Option<CountText>,
+    /// Tokens per minute, at least 1; 200k is 200,000. Over the whole mesh. Default: no limit of one's own.
+    pub tpm: Option<CountText>,
+    /// US dollars per day or month, such as 500usd/month, by `prices`. Over the whole mesh. Default: no limit.
+    pub budget: Option<String>,
+}
+
 /// Keys that the operator issues as signed tokens (`grapevine key issue`), which every node verifies alone; and signed
 /// statements about keys: revoked, put, removed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

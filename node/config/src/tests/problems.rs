@@ -18,7 +18,7 @@ fn unknown_key_suggests_the_nearest() {
         [
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
-            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, dns, drain, forward, geo, issued_keys, keys, \
+            "7:1: frobnicate: is not a known key; remove it; known here are accounts, admin, cors, dns, drain, forward, geo, issued_keys, keys, \
              ledger, limits, listen, log, mesh, node, oidc, prices, proxy_protocol, residency, routing, tasks, tls, tracing, \
              trusted_proxies, upstreams, usage, worker_mode, workers",
         ]
@@ -512,6 +512,33 @@ fn identity_provider_is_checked() {
         problems("oidc: {issuer: 'http://127.0.0.1:1', audience: a, clients: []}\n"),
         [
             "1:60: oidc.clients: has 0 entries; 1 to 256 are allowed; remove the key to let in every token, or list who may do what"
+        ]
+    );
+}
+
+#[test]
+fn accounts_are_named_once_and_upstreams_name_known_ones() {
+    assert_eq!(
+        problems(
+            "upstreams:\n- {name: a, base_url: 'http://h/v1', account: opnai}\n\
+             - {name: b, base_url: 'http://h/v1', account: other}\n\
+             - {name: c, base_url: 'http://h/v1', account: a b}\n\
+             accounts:\n- {name: openai, rpm: 0}\n- {name: openai, tpm: many}\n- {rpm: 5}\n\
+             - {name: x, budget: 5eur}\n"
+        ),
+        [
+            "2:47: upstreams[0].account: opnai is not the name of an account; \
+             write openai, or add opnai to accounts",
+            "3:47: upstreams[1].account: other is not the name of an account; \
+             add it: accounts: [{name: other}]",
+            "4:47: upstreams[2].account: a b must not contain ' '; use letters, digits, '-', '_' and '.'; \
+             choose a name of 1 to 63 bytes",
+            "6:23: accounts[0].rpm: must be at least 1; remove the key instead of setting it to 0",
+            "7:10: accounts[1].name: openai is the name of accounts[0] too; give each account a name of its own",
+            "7:23: accounts[1].tpm: many must begin with a number; write a count: 600, 200k, 2M",
+            "8:3: accounts[2].name: is missing; write name: and its value",
+            "9:21: accounts[3].budget: 5eur is not a budget; write an amount and a period: 50usd/month, 2.50usd/day; \
+             write an amount and a period: 50usd/month, 2.50usd/day",
         ]
     );
 }

@@ -427,6 +427,44 @@ fn limits_of_keys_in_a_mesh_need_nodes_that_hold_their_rights() {
 }
 
 #[test]
+fn limits_of_accounts_in_a_mesh_need_this_node_among_those_that_hold_rights() {
+    let folder = Folder::new("account-rights");
+    with_certificates(&folder, MESH);
+    let yaml = |limits: &str| {
+        let mesh = MESH.replace("'http://h'", "'http://h', account: main");
+        format!("{mesh}accounts: [{{name: main, rpm: 5}}]\n{limits}")
+    };
+    let remedy =
+        "list all nodes that have upstreams of it in limits.nodes, the same list at each of them";
+    assert_eq!(
+        mesh_problems(&folder, &yaml("")),
+        [format!(
+            "grapevine.yaml:2:54: upstreams[0].account: main has limits over the whole mesh, and limits.nodes is \
+             missing; {remedy}"
+        )]
+    );
+    assert_eq!(
+        mesh_problems(&folder, &yaml("limits: {nodes: [fra-1]}\n")),
+        [format!(
+            "grapevine.yaml:2:54: upstreams[0].account: main has limits, and limits.nodes does not list this node, \
+             sgp-1; {remedy}"
+        )]
+    );
+    let good = yaml("limits: {nodes: [fra-1, sgp-1]}\n");
+    let path = folder.write("grapevine.yaml", good);
+    let loaded = load(&Sources {
+        file: Some(path),
+        ..Sources::default()
+    });
+    let config = loaded.unwrap_or_else(|p| panic!("{p}")).config;
+    assert!(config.accounts[0].has_limits());
+    assert_eq!(
+        config.upstreams[0].account,
+        Some(config.accounts[0].name.clone())
+    );
+}
+
+#[test]
 fn names_default_to_those_of_the_certificate() {
     let folder = Folder::new("identity");
     let path = with_certificates(&folder, MESH);

@@ -124,6 +124,8 @@ struct CandidatePart {
     translated: Option<bool>,
     state: String,
     state_reason: Option<String>,
+    account: Option<String>,
+    account_rests_ms: Option<f64>,
     tier: u64,
     in_flight: u64,
     in_flight_max: u64,
@@ -305,7 +307,11 @@ fn table(plan: &Explained) -> TextTable {
 }
 
 fn cells(candidate: &CandidatePart, position: String, why: String) -> [String; 16] {
-    let state = match &candidate.state_reason {
+    let rest = candidate.account_rests_ms.map(|left| {
+        let account = printable(candidate.account.as_deref().unwrap_or_default());
+        format!("account {account} rests {:.0} s", left / 1_000.0)
+    });
+    let state = match candidate.state_reason.as_ref().or(rest.as_ref()) {
         Some(reason) => format!("{} ({reason})", candidate.state),
         None => candidate.state.clone(),
     };
@@ -416,7 +422,8 @@ mod tests {
                "tier": 1, "in_flight": 3, "in_flight_max": 64, "distance_km": 413.0, "ttft_measured": true,
                "cost_ms": {"rtt": 83.2, "ttft": 310.0, "load": 14.5, "staleness": 0.0, "breaks": 0.0, "total": 407.7}},
               {"node": "sgp-1", "region": "sgp", "upstream": "primary", "reason": "fallback", "dialect": "chat", "translated": true,
-               "state": "healthy", "tier": 1, "cost_ms": {"rtt": 160.0, "ttft": 300.0, "total": 460.0}},
+               "state": "healthy", "account": "main", "account_rests_ms": 12400.0,
+               "tier": 1, "cost_ms": {"rtt": 160.0, "ttft": 300.0, "total": 460.0}},
               {"node": "eur-1", "region": "eur", "upstream": "primary", "reason": "fallback", "state": "healthy"}],
             "left_out": [
               {"node": "usa-1", "region": "usa", "upstream": "primary", "reason": "residency", "state": "ejected",
@@ -444,6 +451,10 @@ mod tests {
         );
         assert!(
             lines[7].contains("~300") && lines[7].ends_with("fallback"),
+            "{text}"
+        );
+        assert!(
+            lines[7].contains("healthy (account main rests 12 s)"),
             "{text}"
         );
         assert!(

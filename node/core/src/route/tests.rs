@@ -60,6 +60,7 @@ pub(crate) fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         hot_until: None,
         returned_at: None,
         trial: false,
+        account: None,
     }
 }
 
@@ -95,6 +96,7 @@ fn candidate(upstream: UpstreamView) -> Candidate {
         whole_measured: true,
         tries: ByClass::default(),
         incumbent: false,
+        account_rests_until: None,
     }
 }
 

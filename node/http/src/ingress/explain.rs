@@ -244,6 +244,8 @@ fn candidate(
         "translated": asked_in.zip(ask.dialect).map(|(to, from)| to != from.dialect),
         "state": standing.as_str(),
         "state_reason": standing.reason().map(|reason| reason.as_str()),
+        "account": upstream.account.as_ref().map(|account| account.name.as_str()),
+        "account_rests_ms": candidate.account_rests_for(now).map(milliseconds),
         "usable": candidate.is_usable(now),
         "hot": upstream.is_hot(now),
         "tier": upstream.tier.0,

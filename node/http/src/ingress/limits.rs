@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::problem::Problem;
 
-pub(super) use bound::{Reserve, reserve};
+pub(crate) use bound::{Reserve, reserve};
 pub(super) use figures::{is_about_limits, mark};
 pub(super) use shown::explain;
 
@@ -35,7 +35,7 @@ pub(super) struct HeldRights {
 }
 
 /// Millionths of a dollar, rounded up: a budget is never overspent by roundings.
-const fn micros(cost: NanoUsd) -> u64 {
+pub(crate) const fn micros(cost: NanoUsd) -> u64 {
     cost.0.div_ceil(1_000)
 }
 

@@ -32,7 +32,7 @@ const NEAREST_MAX: usize = 3;
 
 /// Why this node answers with an error of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     pub(super) status: StatusCode,
     /// One word, for programs, headers and records.
     pub(super) code: &'static str,
@@ -323,6 +323,11 @@ impl Problem {
                 "upstream_redirect",
                 "the upstream answers with a redirect, which this gateway does not follow: its base_url is wrong",
             ),
+            Outcome::Status {
+                finding: Finding::AccountLimit,
+                retry_after,
+                ..
+            } => Self::account_limit_reached(*retry_after),
             Outcome::Status {
                 finding: Finding::NotAnAnswer,
                 ..

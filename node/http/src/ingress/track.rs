@@ -309,6 +309,7 @@ impl Track {
             node: upstream.node.clone(),
             region: upstream.region.clone(),
             upstream: upstream.name.clone(),
+            account: upstream.account.as_ref().map(|it| it.name.clone()),
         });
         self.record.status = status;
         let since_body = self.clock.now().since(self.body_in_at);

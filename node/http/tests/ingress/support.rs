@@ -424,6 +424,7 @@ impl Plan {
             health: health::HealthPolicy::default(),
             probe: Probe::Off,
             probe_interval: Duration::from_secs(60),
+            account: None,
         });
     }
 
@@ -516,6 +517,7 @@ async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
                 dialects: grapevine_core::dialect::DialectSet::ALL,
                 models_out: BTreeMap::new(),
                 further: FurtherFigures::default(),
+                account: None,
             }),
         ];
         for (version, fact) in (1..).zip(facts) {

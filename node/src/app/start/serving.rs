@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use grapevine_base::exchange::CallApi;
 use grapevine_config::Config;
+use grapevine_http::accounts::AccountCalls;
 use grapevine_http::ingress::{
     self, Background, Context, OwnCalls, TlsHandle, UsageRefusals, Workers,
 };
@@ -14,6 +15,9 @@ use grapevine_observe::record::Recorder;
 use super::super::peers::Peers;
 use super::super::{NodeStartError, translate};
 use super::Ground;
+
+/// Calls of the own upstreams, within the limits of their accounts.
+pub(in super::super) type OwnUpstreams = AccountCalls<UpstreamClient>;
 
 impl Ground {
     /// Makes requests of the node's own, on this runtime.
@@ -32,7 +36,7 @@ impl Ground {
         &self,
         config: &Config,
         public_tls: Option<TlsHandle>,
-        context: impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static,
+        context: impl Fn() -> Context<OwnUpstreams, Peers> + Send + Sync + 'static,
     ) -> Result<Option<Workers>, NodeStartError> {
         if !config.worker_mode.serves_requests() {
             return Ok(None);
@@ -46,8 +50,23 @@ impl Ground {
     }
 
     /// A client of the own upstreams, for the runtime it is first used on.
-    pub(super) fn client(&self) -> UpstreamClient {
-        UpstreamClient::new(self.targets.clone(), self.passed.clone(), self.tls.clone())
+    pub(super) fn client(&self) -> OwnUpstreams {
+        self.clients()()
+    }
+
+    /// Makes clients of the own upstreams, one for each runtime.
+    fn clients(&self) -> impl Fn() -> OwnUpstreams + Send + Sync + 'static + use<> {
+        let (targets, passed) = (self.targets.clone(), self.passed.clone());
+        let (tls, accounts) = (self.tls.clone(), self.accounts.clone());
+        let (limits, driver) = (self.limits.clone(), self.driver.clone());
+        let metrics = self.metrics.accounts();
+        move || AccountCalls {
+            upstreams: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
+            accounts: accounts.clone(),
+            limits: limits.clone(),
+            driver: driver.clone(),
+            metrics: metrics.clone(),
+        }
     }
 
     /// Builds the context of a request thread.
@@ -57,11 +76,10 @@ impl Ground {
         recorder: &Recorder,
         peers: Peers,
         background: Background,
-    ) -> impl Fn() -> Context<UpstreamClient, Peers> + Send + Sync + 'static + use<> {
+    ) -> impl Fn() -> Context<OwnUpstreams, Peers> + Send + Sync + 'static + use<> {
         let (ingress, driver, recorder) =
             (Arc::clone(ingress), self.driver.clone(), recorder.clone());
-        let (targets, passed) = (self.targets.clone(), self.passed.clone());
-        let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
+        let (local, readiness) = (self.clients(), self.readiness.clone());
         let bodies = self.bodies.clone();
         let usage_refusals = UsageRefusals::default();
         let limits = self.limits.clone();
@@ -73,7 +91,7 @@ impl Ground {
             bodies: bodies.clone(),
             limits: limits.clone(),
             usage_refusals: usage_refusals.clone(),
-            local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
+            local: local(),
             peers: peers.clone(),
             readiness: readiness.clone(),
             locate: locate.clone(),

@@ -73,6 +73,7 @@ fn candidate(number: usize) -> anyhow::Result<Arc<Candidate>> {
         hot_until: None,
         returned_at: None,
         trial: false,
+        account: None,
     };
     Ok(Arc::new(Candidate {
         upstream: Arc::new(upstream),
@@ -86,5 +87,6 @@ fn candidate(number: usize) -> anyhow::Result<Arc<Candidate>> {
         whole_measured: true,
         tries: ByClass::<Tries>::default(),
         incumbent: false,
+        account_rests_until: None,
     }))
 }

@@ -26,19 +26,19 @@ const INNER_KEYS: [&str; 3] = ["maxOutputTokens", "candidateCount", "maxTokens"]
 
 /// What to take of each limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Reserve {
+pub(crate) struct Reserve {
     tokens: u64,
     money: u64,
 }
 
 impl Reserve {
     /// A request that uses no model.
-    pub(in super::super) const REQUEST: Self = Self {
+    pub(crate) const REQUEST: Self = Self {
         tokens: 0,
         money: 0,
     };
 
-    pub(super) const fn units(self, kind: LimitKind) -> u64 {
+    pub(crate) const fn units(self, kind: LimitKind) -> u64 {
         match kind {
             LimitKind::Requests => 1,
             LimitKind::Tokens => self.tokens,
@@ -51,7 +51,7 @@ impl Reserve {
 ///
 /// # Errors
 /// Where it has a budget, and a model has no price.
-pub(in super::super) fn reserve<'a>(
+pub(crate) fn reserve<'a>(
     body: &[u8],
     output_cap: u64,
     models: impl Iterator<Item = &'a ModelName>,

@@ -1,4 +1,4 @@
-//! Errors about the limits of the client's key.
+//! Errors about the limits of the client's key, and of the accounts that upstreams draw on.
 
 use std::time::Duration;
 
@@ -61,6 +61,29 @@ impl Problem {
         Self {
             param: Some("max_tokens"),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "larger_than_limit", message)
+        }
+    }
+
+    /// No upstream may be asked: the accounts that they draw on are at limits of the operator's own. `retry_after` is
+    /// when the first of them is not; `None` where the request is larger than a whole limit, or its model has no price.
+    pub(in super::super) fn account_limit_reached(retry_after: Option<Duration>) -> Self {
+        let message = match retry_after {
+            Some(_) => {
+                "every account by which this model could be asked is at a limit that this gateway's operator has set; \
+                 your key is not at fault; try again later"
+            }
+            None => {
+                "this request may use more than a whole limit that this gateway's operator has set for the account, or \
+                 has no price there; set a lower 'max_tokens', or ask the operator"
+            }
+        };
+        Self {
+            retry_after,
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "account_limit_reached",
+                message,
+            )
         }
     }
 
