@@ -34,11 +34,6 @@ pub(super) struct HeldRights {
     taken: [Option<Reservation>; 3],
 }
 
-/// Millionths of a dollar, rounded up: a budget is never overspent by roundings.
-const fn micros(cost: NanoUsd) -> u64 {
-    cost.0.div_ceil(1_000)
-}
-
 /// The limits of `key`, where it has any.
 pub(super) fn of_key(key: Option<&ClientKey>) -> Option<(LimitHolder, KeySpecs)> {
     let key = key?;
@@ -154,7 +149,7 @@ impl HeldRights {
             let used = match (is_good, kind) {
                 (false, _) => 0,
                 (true, LimitKind::Tokens) => tokens.unwrap_or(taken.units()),
-                (true, _) => record.cost.map_or(taken.units(), micros),
+                (true, _) => record.cost.map_or(taken.units(), NanoUsd::micros),
             };
             taken.settle(now, used);
         }
@@ -189,13 +184,5 @@ mod tests {
         let spec = |amount, window| Some(LimitSpec { amount, window });
         let minute = spec(600, LimitWindow::Minute);
         assert_eq!(specs, [minute, None, spec(5, LimitWindow::Month)]);
-    }
-
-    #[test]
-    fn cost_is_rounded_up_to_millionths() {
-        assert_eq!(micros(NanoUsd(0)), 0);
-        assert_eq!(micros(NanoUsd(1)), 1);
-        assert_eq!(micros(NanoUsd(1_000)), 1);
-        assert_eq!(micros(NanoUsd(1_001)), 2);
     }
 }
