@@ -189,6 +189,7 @@ impl LimitFault {
 #[derive(Debug, Default)]
 struct LimitCounts {
     refused: [AtomicU64; LimitKind::ALL.len()],
+    overrun: [AtomicU64; LimitKind::ALL.len()],
     waited: AtomicU64,
     faults: [AtomicU64; LimitFault::ALL.len()],
 }
@@ -262,6 +263,24 @@ impl LimitsHandle {
         self.0.counts.faults[fault as usize].fetch_add(1, Relaxed);
     }
 
+    /// Has others asked for what a purse lacks, without a wait.
+    pub fn ask(&self, limit: LimitId) {
+        if let Some(orders) = &self.0.orders {
+            // A full queue: the task's tick borrows too.
+            let _ = orders.try_send(LimitOrder::Empty(limit));
+        }
+    }
+
+    /// Counts a stream that used more than `kind` had, the first time that this shows.
+    pub fn count_overrun(&self, kind: LimitKind) {
+        self.0.counts.overrun[kind as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Streams that used more than `kind` had.
+    pub fn overruns(&self, kind: LimitKind) -> u64 {
+        self.0.counts.overrun[kind as usize].load(Relaxed)
+    }
+
     /// The purses of a key with these limits. No lock, and no wait unless the key was not met lately.
     ///
     /// # Errors
@@ -333,12 +352,11 @@ impl LimitsHandle {
         };
         let may_wait =
             |empty: PurseEmpty| empty.may_wait || clock.now().since(limit.opened_at) < ASK_WAIT;
-        let Some(orders) = self.0.orders.as_ref().filter(|_| may_wait(empty)) else {
+        if !may_wait(empty) {
             return Err(empty);
-        };
+        }
         let deadline = deadline.min(tokio::time::Instant::now() + ASK_WAIT);
-        // A full queue: others have asked, and the task's tick borrows too.
-        let _ = orders.try_send(LimitOrder::Empty(limit.id));
+        self.ask(limit.id);
         while let Ok(Ok(())) = timeout_at(deadline, moves.changed()).await {
             match limit.purse.take_again(clock.now(), units) {
                 Ok(taken) => return Ok(taken),

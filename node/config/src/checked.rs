@@ -16,6 +16,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::homes::Homes;
@@ -275,6 +276,8 @@ pub struct LimitsConfig {
     pub file: PathBuf,
     /// Tokens of an answer that are reserved where the request does not say how many it allows.
     pub max_tokens: u64,
+    /// What becomes of a stream that used more than its key's limits have left.
+    pub overrun: OverrunRule,
 }
 
 impl Default for LimitsConfig {
@@ -295,6 +298,7 @@ impl Default for LimitsConfig {
             nodes: Vec::new(),
             file: PathBuf::new(),
             max_tokens: 4_096,
+            overrun: OverrunRule::End,
         }
     }
 }

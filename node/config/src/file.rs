@@ -287,6 +287,18 @@ pub struct LimitsFile {
     /// Tokens of an answer that are reserved where the request does not say how many it allows, 1 to 1000000.
     /// Default: 4096.
     pub max_tokens: Option<u64>,
+    /// What becomes of a stream that used more tokens or money than its key's limits have left. Default: end.
+    pub overrun: Option<OverrunWord>,
+}
+
+/// What becomes of a stream that used more than its key's limits have left.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OverrunWord {
+    /// It ends with the error event budget_exceeded.
+    End,
+    /// It goes on, and what it used beyond is taken from what is ready next.
+    Allow,
 }
 
 /// Web origins that may call the API from a browser.

@@ -305,6 +305,7 @@ pub(super) fn ingress_settings(config: &Config, ring: &KeyRing) -> ingress::Ingr
         model_notes: Arc::new(model_notes(config)),
         deadline: config.routing.deadline,
         output_cap: config.limits.max_tokens,
+        overrun: config.limits.overrun,
         asks_usage: config.usage.ask,
         keys: Keys::new(filed_keys(config)).beside(ring.clone()),
         cors: match &config.cors {

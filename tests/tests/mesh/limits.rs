@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use grapevine_node::config::hash::KeyHash;
 use grapevine_tests::client::{Answer, chat_body, http, whole};
+use grapevine_tests::mesh::NodeBuilder;
 use grapevine_tests::{Mesh, Mock, Node, wait_until};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-const MODEL: &str = "gpt-4o";
+pub(super) const MODEL: &str = "gpt-4o";
 
 const NODES: [&str; 5] = ["sgp", "jpn", "usa", "eur", "aus"];
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The key's limit: requests in any minute.
 const RPM: usize = 100;
@@ -23,7 +24,7 @@ const RPM: usize = 100;
 /// Words of an answer, and so its tokens.
 const WORDS: u64 = 7;
 
-fn key(limits: &[(&str, Value)]) -> Value {
+pub(super) fn key(limits: &[(&str, Value)]) -> Value {
     let mut key = json!({"name": "app", "hash": KeyHash::of("app").to_string()});
     for (name, value) in limits {
         key[*name] = value.clone();
@@ -31,16 +32,21 @@ fn key(limits: &[(&str, Value)]) -> Value {
     json!([key])
 }
 
-async fn mesh(nodes: &[&str], keys: &Value, prices: &Value) -> (Mesh, Mock) {
+pub(super) async fn mesh(nodes: &[&str], keys: &Value, prices: &Value) -> (Mesh, Mock) {
+    mesh_with(nodes, &[("keys", keys.clone()), ("prices", prices.clone())]).await
+}
+
+/// A mesh all of whose nodes have `config` and the mock.
+pub(super) async fn mesh_with(nodes: &[&str], config: &[(&str, Value)]) -> (Mesh, Mock) {
     let mock = Mock::start("mock", &[MODEL]).await;
     mock.set(json!({"chunks": WORDS})).await;
     let mut builder = Mesh::builder().behind_network();
     for name in nodes {
         builder = builder.node(name, |node| {
-            node.upstream(&mock)
-                .config("keys", keys.clone())
-                .config("prices", prices.clone())
-                .config("limits.nodes", json!(nodes))
+            let node = node.upstream(&mock).config("limits.nodes", json!(nodes));
+            let set =
+                |node: NodeBuilder, (key, value): &(&str, Value)| node.config(key, value.clone());
+            config.iter().fold(node, set)
         });
     }
     (builder.start().await, mock)
@@ -182,7 +188,7 @@ async fn key_stays_within_its_limit_for_ten_minutes_with_a_node_killed_and_one_c
     assert!(outcomes.most_in(MINUTE - slack) <= RPM);
 }
 
-async fn one(node: &Node, body: &Value) -> Answer {
+pub(super) async fn one(node: &Node, body: &Value) -> Answer {
     ask(&node.base_url(), &http(), body)
         .await
         .expect("an answer")

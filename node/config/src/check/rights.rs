@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::escrow::seats::SEATS_MAX;
 use grapevine_core::ids::NodeName;
 
 use super::super::checked::{IssuedKeysConfig, KeyConfig, LimitsConfig, MeshConfig, NodeConfig};
-use super::super::file::{ConfigFile, LimitsFile};
+use super::super::file::{ConfigFile, LimitsFile, OverrunWord};
 use super::node::NAME_FORM;
 use super::{Checker, items};
 
@@ -16,6 +17,7 @@ pub(super) struct RightsConfig {
     pub(super) nodes: Vec<NodeName>,
     pub(super) file: PathBuf,
     pub(super) max_tokens: u64,
+    pub(super) overrun: OverrunRule,
 }
 
 impl Checker<'_> {
@@ -78,10 +80,16 @@ impl Checker<'_> {
         };
         let max_tokens = file.and_then(|file| file.max_tokens);
         let range = 1..=1_000_000;
+        let overrun = file.and_then(|file| file.overrun);
         RightsConfig {
             nodes,
             file: path,
             max_tokens: self.number("limits.max_tokens", max_tokens, default.max_tokens, range),
+            overrun: match overrun {
+                None => default.overrun,
+                Some(OverrunWord::End) => OverrunRule::End,
+                Some(OverrunWord::Allow) => OverrunRule::Allow,
+            },
         }
     }
 

@@ -120,11 +120,13 @@ impl Checker<'_> {
             nodes,
             file: path,
             max_tokens,
+            overrun,
         } = self.rights(file, node);
         let default = LimitsConfig {
             nodes,
             file: path,
             max_tokens,
+            overrun,
             ..LimitsConfig::default()
         };
         let Some(file) = file else { return default };

@@ -1,5 +1,6 @@
 //! Limits, as the file would have them.
 
+use grapevine_core::escrow::growth::OverrunRule;
 use serde_json::{Value, json};
 
 use super::super::checked::LimitsConfig;
@@ -21,5 +22,9 @@ pub(super) fn limits(limits: &LimitsConfig) -> Value {
         "nodes": (!limits.nodes.is_empty()).then(|| texts(&limits.nodes)),
         "file": limits.file.display().to_string(),
         "max_tokens": limits.max_tokens,
+        "overrun": match limits.overrun {
+            OverrunRule::End => "end",
+            OverrunRule::Allow => "allow",
+        },
     })
 }

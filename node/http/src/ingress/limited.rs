@@ -41,6 +41,6 @@ pub(super) async fn apply(
         }
         _ => Reserve::REQUEST,
     };
-    let held = track.limit(purses);
-    held.take(handle, clock, reserve, deadline).await
+    let held = track.limit(handle.clone(), purses);
+    held.take(clock, reserve, deadline).await
 }

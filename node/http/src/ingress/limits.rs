@@ -6,6 +6,7 @@
 
 mod bound;
 mod figures;
+mod grown;
 mod shown;
 
 use std::sync::Arc;
@@ -25,13 +26,16 @@ use super::problem::Problem;
 
 pub(super) use bound::{Reserve, reserve};
 pub(super) use figures::{is_about_limits, mark};
+pub(super) use grown::{StreamForm, StreamPiece};
 pub(super) use shown::explain;
 
 /// What a request has taken of its key's limits.
 #[derive(Debug)]
 pub(super) struct HeldRights {
+    limits: LimitsHandle,
     purses: Arc<KeyPurses>,
     taken: [Option<Reservation>; 3],
+    grown: grown::Grown,
 }
 
 /// The limits of `key`, where it has any.
@@ -73,10 +77,12 @@ fn specs(limits: &KeyLimits) -> KeySpecs {
 
 impl HeldRights {
     /// Nothing is taken yet of `purses`.
-    pub(super) fn under(purses: Arc<KeyPurses>) -> Self {
+    pub(super) fn under(limits: LimitsHandle, purses: Arc<KeyPurses>) -> Self {
         Self {
+            limits,
             purses,
             taken: [None, None, None],
+            grown: grown::Grown::default(),
         }
     }
 
@@ -86,12 +92,11 @@ impl HeldRights {
     /// Where one does not have it; then nothing is taken.
     pub(super) async fn take(
         &mut self,
-        limits: &LimitsHandle,
         clock: Clock,
         reserve: Reserve,
         deadline: Instant,
     ) -> Result<(), Problem> {
-        let taken = self.take_each(limits, clock, reserve, deadline).await;
+        let taken = self.take_each(clock, reserve, deadline).await;
         if taken.is_err() {
             self.release(clock.now());
         }
@@ -100,7 +105,6 @@ impl HeldRights {
 
     async fn take_each(
         &mut self,
-        limits: &LimitsHandle,
         clock: Clock,
         reserve: Reserve,
         deadline: Instant,
@@ -115,7 +119,7 @@ impl HeldRights {
             if units > spec.amount {
                 return Err(Problem::larger_than_limit(kind, units, spec));
             }
-            let taken = limits.take(clock, limit, units, deadline).await;
+            let taken = self.limits.take(clock, limit, units, deadline).await;
             let taken = taken.map_err(|empty| {
                 let wall = WallTime(clock::wall());
                 Problem::limit_reached(kind, spec, empty.retry_after, wall)
@@ -142,14 +146,19 @@ impl HeldRights {
         let is_good = record.served.is_some() && record.status < 400;
         let tokens = record.tokens.billed();
         let tokens = tokens.map(|tokens| tokens.input.saturating_add(tokens.output));
+        // What a stream that was cut off had reported last may be less than what passed.
+        let grown = &self.grown;
         for kind in [LimitKind::Tokens, LimitKind::Money] {
             let Some(taken) = self.taken[kind as usize].take() else {
                 continue;
             };
             let used = match (is_good, kind) {
                 (false, _) => 0,
-                (true, LimitKind::Tokens) => tokens.unwrap_or(taken.units()),
-                (true, _) => record.cost.map_or(taken.units(), NanoUsd::micros),
+                (true, LimitKind::Tokens) => tokens.unwrap_or(taken.units()).max(grown.tokens),
+                (true, _) => {
+                    let cost = record.cost.map_or(taken.units(), NanoUsd::micros);
+                    cost.max(grown.money)
+                }
             };
             taken.settle(now, used);
         }

@@ -58,6 +58,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{ModelName, NodeName, RegionName};
@@ -123,6 +124,8 @@ pub struct IngressSettings {
     pub deadline: Duration,
     /// Tokens of an answer that are reserved where a request does not say how many it allows.
     pub output_cap: u64,
+    /// What becomes of a stream that used more than its key's limits have left.
+    pub overrun: OverrunRule,
     /// Whether streams that would not report their usage are asked to.
     pub asks_usage: bool,
     /// The client keys.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_base::exchange::{AnswerBody, CallFailure};
 use grapevine_base::headers::content_length;
+use grapevine_core::outcome::Outcome;
 use http::header::{self, HeaderMap};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
@@ -171,6 +172,14 @@ impl Outgoing {
 
     fn take(&mut self, data: Bytes) {
         self.usage.look(&data);
+        if let Some(events) = &self.events
+            && let Err(problem) = self.track.grow(events.form(), &data, &self.usage)
+        {
+            // Nothing is wrong with the upstream: it sees a client that hangs up.
+            let text = problem.message.clone();
+            let failure = CallFailure::new(Outcome::Cancelled, text);
+            return self.part(failure, &problem);
+        }
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
         let mut pass = |piece: Bytes| {
             if piece.is_empty() {
@@ -205,10 +214,14 @@ impl Outgoing {
     /// error event.
     fn break_off(&mut self, failure: CallFailure) {
         let problem = Problem::failed(&failure.outcome);
+        self.part(failure, &problem);
+    }
+
+    fn part(&mut self, failure: CallFailure, problem: &Problem) {
         self.track.set_tokens(self.usage.tokens());
         let event = self.events.as_ref().and_then(|events| {
             let shape = Shape::of(self.track.path().path());
-            events.error(&problem, shape, self.track.id())
+            events.error(problem, shape, self.track.id())
         });
         self.track.finish_broken(failure, problem.code);
         self.ready.extend(event);

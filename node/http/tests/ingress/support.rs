@@ -21,6 +21,7 @@ use grapevine_base::vital::Vital;
 use grapevine_config::checked::{AuthConfig, ProviderConfig, ProxyProtocol, TimeoutConfig};
 use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::engine::{Engine, Event, Identity, Models, Probe, UpstreamSpec, Via};
+use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::fact::{Fact, FurtherFigures, Load, NodeFact, Phase, Standing, UpstreamFact};
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::health;
@@ -349,6 +350,7 @@ impl Default for Plan {
                 body_bytes_max: 1 << 20,
                 body_timeout: Duration::from_secs(5),
                 output_cap: 4_096,
+                overrun: OverrunRule::End,
                 asks_usage: false,
                 in_flight_max: 1_000,
                 polls_max: 100,

@@ -64,6 +64,20 @@ impl Problem {
         }
     }
 
+    /// A stream has used more than its limit had left.
+    pub(in super::super) fn budget_exceeded(kind: LimitKind, spec: LimitSpec) -> Self {
+        let amount = shown(kind, spec);
+        let status = match kind {
+            LimitKind::Money => StatusCode::PAYMENT_REQUIRED,
+            LimitKind::Requests | LimitKind::Tokens => StatusCode::TOO_MANY_REQUESTS,
+        };
+        let message = format!(
+            "this answer used more than its request could reserve, and this API key's limit ({amount}) has no more; \
+             what came before is incomplete"
+        );
+        Self::new(status, "budget_exceeded", message)
+    }
+
     /// The key has a budget, and what the request would cost is not known.
     pub(in super::super) fn no_price(model: Option<&ModelName>) -> Self {
         let message = match model {
