@@ -4,6 +4,8 @@
 //! table, and told of purses that are empty; it publishes a new table when a key is met for the first time or its
 //! limits have changed, and wakes requests that wait when rights may have come.
 
+mod holder;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,66 +15,19 @@ use arc_swap::ArcSwap;
 use grapevine_core::Instant;
 use grapevine_core::escrow::ASK_WAIT;
 use grapevine_core::escrow::purse::{LimitFigures, Purse, PurseEmpty, Reservation};
-use grapevine_core::escrow::spec::{LimitId, LimitSpec};
+use grapevine_core::escrow::spec::LimitId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout_at;
 
 use crate::clock::Clock;
+
+pub use holder::{HolderLimits, KeySpecs, LimitHolder, LimitKind};
 
 /// Orders that wait for the task; a request that finds it full is refused like one whose purse is empty.
 const ORDERS_MAX: usize = 4_096;
 
 /// How long a request waits for the task to open its key's limits.
 const OPEN_WAIT: Duration = Duration::from_secs(2);
-
-/// What a limit counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitKind {
-    /// Requests.
-    Requests,
-    /// Tokens of prompts and answers.
-    Tokens,
-    /// Millionths of a US dollar.
-    Money,
-}
-
-impl LimitKind {
-    /// All of them, in the order in which a request takes from them.
-    pub const ALL: [Self; 3] = [Self::Requests, Self::Tokens, Self::Money];
-
-    /// Its name in answers, metrics and explanations.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Tokens => "tokens",
-            Self::Money => "budget",
-        }
-    }
-}
-
-/// The limits of one key, in the order of [`LimitKind::ALL`]; `None` is no limit.
-pub type KeySpecs = [Option<LimitSpec>; 3];
-
-/// Whose limits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum LimitHolder {
-    /// A static key, by its name.
-    Filed(Arc<str>),
-    /// An issued key, by its id.
-    Issued(Arc<str>),
-}
-
-impl LimitHolder {
-    /// The name of its limit of `kind` over `spec`'s window, the same at every node.
-    pub fn limit(&self, kind: LimitKind, spec: LimitSpec) -> LimitId {
-        let (of, name) = match self {
-            Self::Filed(name) => ("key", name),
-            Self::Issued(id) => ("issued key", id),
-        };
-        let window = format!("{:?}", spec.window);
-        LimitId::of(&[of, name, kind.as_str(), &window])
-    }
-}
 
 /// An open limit.
 #[derive(Clone, Debug)]
@@ -92,14 +47,18 @@ pub struct OpenLimit {
 pub struct KeyPurses {
     /// As they were opened.
     pub specs: KeySpecs,
-    limits: [Option<OpenLimit>; 3],
+    limits: [Option<OpenLimit>; LimitKind::ALL.len()],
     /// In nanoseconds since the start of the process.
     used_at: AtomicU64,
 }
 
 impl KeyPurses {
     /// Opened at `now`.
-    pub fn new(now: Instant, specs: KeySpecs, limits: [Option<OpenLimit>; 3]) -> Self {
+    pub fn new(
+        now: Instant,
+        specs: KeySpecs,
+        limits: [Option<OpenLimit>; LimitKind::ALL.len()],
+    ) -> Self {
         let purses = Self {
             specs,
             limits,
@@ -372,7 +331,7 @@ impl LimitsHandle {
 
 #[cfg(test)]
 mod tests {
-    use grapevine_core::escrow::spec::LimitWindow;
+    use grapevine_core::escrow::spec::{LimitSpec, LimitWindow};
 
     use super::*;
 
@@ -381,36 +340,11 @@ mod tests {
         window: LimitWindow::Minute,
     };
 
-    #[test]
-    fn limits_of_two_keys_and_of_two_kinds_are_not_one() {
-        let filed = LimitHolder::Filed("app".into());
-        let issued = LimitHolder::Issued("app".into());
-        let month = LimitSpec {
-            window: LimitWindow::Month,
-            ..SPEC
-        };
-        let mut ids = vec![
-            filed.limit(LimitKind::Requests, SPEC),
-            filed.limit(LimitKind::Tokens, SPEC),
-            filed.limit(LimitKind::Requests, month),
-            issued.limit(LimitKind::Requests, SPEC),
-        ];
-        ids.sort();
-        ids.dedup();
-        assert_eq!(ids.len(), 4);
-        let raised = LimitSpec {
-            amount: 200,
-            ..SPEC
-        };
-        let limit = |spec| filed.limit(LimitKind::Requests, spec);
-        assert_eq!(limit(raised), limit(SPEC));
-    }
-
     #[tokio::test]
     async fn node_without_rights_refuses_keys_with_limits() {
         let handle = LimitsHandle::out_of_use();
         let holder = LimitHolder::Filed("app".into());
-        let specs = [Some(SPEC), None, None];
+        let specs = [Some(SPEC), None, None, None];
         let purses = handle.purses(Instant::START, &holder, specs).await;
         assert_eq!(purses.err(), Some(LimitsOutOfUse::NotListed));
     }
@@ -429,7 +363,7 @@ mod tests {
                     done,
                 }) = orders.recv().await
                 {
-                    let purses = KeyPurses::new(Instant::START, specs, [None, None, None]);
+                    let purses = KeyPurses::new(Instant::START, specs, [None, None, None, None]);
                     let purses = Arc::new(purses);
                     handle.publish(HashMap::from([(holder, Arc::clone(&purses))]));
                     opened += 1;
@@ -440,7 +374,10 @@ mod tests {
                 opened
             })
         };
-        for specs in [[Some(SPEC), None, None], [Some(SPEC), Some(SPEC), None]] {
+        for specs in [
+            [Some(SPEC), None, None, None],
+            [Some(SPEC), Some(SPEC), None, None],
+        ] {
             for _ in 0..3 {
                 let purses = handle.purses(Instant::START, &holder, specs).await;
                 assert_eq!(purses.expect("open").specs, specs);

@@ -27,7 +27,7 @@ use serde::Deserialize;
 pub use auth::{
     AuthFile, AuthSetFile, AuthWord, AwsFile, EntraFile, GoogleFile, SecretFile, SecretInFile,
 };
-pub use clients::{IssuedKeysFile, KeyFile, LedgerFile, PriceFile};
+pub use clients::{IssuedKeysFile, KeyFile, LedgerFile, ModelLimitsFile, PriceFile};
 pub use dns::DnsFile;
 pub use fallback::{FallbackFile, FallbackWord, LimitedFallbackFile};
 pub use forward::{ForwardFile, LimitedForwardFile};

@@ -47,7 +47,7 @@ impl LimitMetrics {
         );
         families.register(
             "limited_keys",
-            "Keys with limits that this node served within the last ten minutes",
+            "Keys with limits, and models with limits of a key, that this node served within the last ten minutes",
             metrics.keys.clone(),
         );
         metrics.read();

@@ -272,6 +272,9 @@ pub(super) fn filed_keys(config: &Config) -> Vec<StaticKey> {
                 regions: set(key.regions.as_ref()),
                 services: set(key.services.as_ref()),
                 limits: key.limits,
+                model_limits: (!key.model_limits.is_empty())
+                    .then(|| Arc::new(key.model_limits.clone())),
+                weight: key.weight,
             },
             ..ClientKey::named(&key.name)
         };

@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 
 pub(super) const MODEL: &str = "gpt-4o";
 
+pub(super) const OTHER_MODEL: &str = "gpt-4o-mini";
+
 const NODES: [&str; 5] = ["sgp", "jpn", "usa", "eur", "aus"];
 
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
@@ -38,7 +40,7 @@ pub(super) async fn mesh(nodes: &[&str], keys: &Value, prices: &Value) -> (Mesh,
 
 /// A mesh all of whose nodes have `config` and the mock.
 pub(super) async fn mesh_with(nodes: &[&str], config: &[(&str, Value)]) -> (Mesh, Mock) {
-    let mock = Mock::start("mock", &[MODEL]).await;
+    let mock = Mock::start("mock", &[MODEL, OTHER_MODEL]).await;
     mock.set(json!({"chunks": WORDS})).await;
     let mut builder = Mesh::builder().behind_network();
     for name in nodes {
@@ -53,9 +55,14 @@ pub(super) async fn mesh_with(nodes: &[&str], config: &[(&str, Value)]) -> (Mesh
 }
 
 /// `None` where the node does not answer.
-async fn ask(url: &str, client: &reqwest::Client, body: &Value) -> Option<Answer> {
+pub(super) async fn ask(
+    url: &str,
+    client: &reqwest::Client,
+    token: &str,
+    body: &Value,
+) -> Option<Answer> {
     let request = client.post(format!("{url}/chat/completions"));
-    whole(request.bearer_auth("app").json(body)).await.ok()
+    whole(request.bearer_auth(token).json(body)).await.ok()
 }
 
 /// What became of requests.
@@ -101,7 +108,7 @@ impl Flood {
                     let (client, body) = (http(), chat_body(MODEL, "hello"));
                     let mut outcomes = Outcomes::default();
                     while !stop.load(Ordering::Relaxed) {
-                        let Some(answer) = ask(&url, &client, &body).await else {
+                        let Some(answer) = ask(&url, &client, "app", &body).await else {
                             tokio::time::sleep(pause).await;
                             continue;
                         };
@@ -189,7 +196,7 @@ async fn key_stays_within_its_limit_for_ten_minutes_with_a_node_killed_and_one_c
 }
 
 pub(super) async fn one(node: &Node, body: &Value) -> Answer {
-    ask(&node.base_url(), &http(), body)
+    ask(&node.base_url(), &http(), "app", body)
         .await
         .expect("an answer")
 }

@@ -7,6 +7,7 @@ mod harness;
 mod issued_keys;
 mod layouts;
 mod limits;
+mod model_limits;
 mod overruns;
 mod regions;
 mod routing;

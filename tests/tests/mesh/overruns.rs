@@ -42,7 +42,10 @@ async fn stream_that_outgrows_its_keys_limit_ends_and_its_upstream_is_cancelled(
     assert_eq!(last["error"]["code"], "budget_exceeded", "{last}");
     // The whole limit and what was on its way, not the whole answer.
     let passed = events.len() as u64;
-    assert!((TPM - 300..WORDS as u64).contains(&passed), "{passed} events");
+    assert!(
+        (TPM - 300..WORDS as u64).contains(&passed),
+        "{passed} events"
+    );
     mock.wait_for_count("cancelled", 1, LIMIT).await;
     wait_until("the record says why", LIMIT, async || {
         let record = node.requests().await["requests"][0].clone();

@@ -13,6 +13,7 @@ mod forward;
 mod geo;
 mod gossip;
 mod health;
+mod key_limits;
 mod keys;
 mod lossy;
 mod mesh;

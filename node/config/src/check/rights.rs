@@ -37,6 +37,9 @@ impl Checker<'_> {
         let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
         let server = node.filter(|_| has_mesh && public.is_some());
         self.rights_suffice(&limits, &keys, server);
+        if let Some(node) = server.filter(|_| issued_keys.is_some()) {
+            self.warn_of_issued_limits(&limits, &node.name);
+        }
         (limits, issued_keys, keys)
     }
 
@@ -93,6 +96,21 @@ impl Checker<'_> {
         }
     }
 
+    /// Issued keys bring their limits along: the configuration does not show them.
+    fn warn_of_issued_limits(&mut self, limits: &LimitsConfig, node: &NodeName) {
+        let is_refused = self.source_map.was_refused("limits.nodes");
+        if limits.nodes.contains(node) || is_refused {
+            return;
+        }
+        let problem = match limits.nodes.is_empty() {
+            true => "is missing, and issued keys may have limits".to_owned(),
+            false => format!("does not list this node, {node}, and issued keys may have limits"),
+        };
+        let remedy = "list all nodes that answer requests of keys with limits, the same list at each of them; others \
+                      refuse such requests with 503";
+        self.warning("limits.nodes", problem, remedy);
+    }
+
     /// Checks that keys with limits can be served here; `node` is this one, where it serves requests in a mesh.
     fn rights_suffice(
         &mut self,
@@ -100,7 +118,7 @@ impl Checker<'_> {
         keys: &[KeyConfig],
         node: Option<&NodeConfig>,
     ) {
-        let limited = keys.iter().find(|key| key.limits != Default::default());
+        let limited = keys.iter().find(|key| key.is_limited());
         let (Some(node), Some(limited)) = (node, limited) else {
             return;
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
 use grapevine_keys::hash::KeyHash;
-use grapevine_keys::rights::KeyLimits;
+use grapevine_keys::rights::{KeyLimits, KeyWeight, ModelLimits};
 use grapevine_keys::ring::Issuers;
 
 use super::super::text::ByteSize;
@@ -25,8 +25,19 @@ pub struct KeyConfig {
     pub services: Option<Vec<ServiceKey>>,
     /// Its limits.
     pub limits: KeyLimits,
+    /// Its limits by model, beside those.
+    pub model_limits: ModelLimits,
+    /// Its turns beside others'; `None` is one.
+    pub weight: Option<KeyWeight>,
     /// It is refused from this time since the Unix epoch on; `None` is never.
     pub expires_at: Option<Duration>,
+}
+
+impl KeyConfig {
+    /// Whether it has any limit.
+    pub fn is_limited(&self) -> bool {
+        self.limits != KeyLimits::default() || !self.model_limits.is_empty()
+    }
 }
 
 /// Keys that the operator issues.

@@ -1,6 +1,8 @@
 //! Limits, as the file would have them.
 
 use grapevine_core::escrow::growth::OverrunRule;
+use grapevine_core::ids::ModelName;
+use grapevine_keys::rights::{KeyLimits, ModelLimits};
 use serde_json::{Value, json};
 
 use super::super::checked::LimitsConfig;
@@ -27,4 +29,21 @@ pub(super) fn limits(limits: &LimitsConfig) -> Value {
             OverrunRule::Allow => "allow",
         },
     })
+}
+
+/// The limits of a key by model; null where there are none.
+pub(super) fn of_models(limits: &ModelLimits) -> Value {
+    let shown = |(model, limits): (&ModelName, &KeyLimits)| {
+        let limits = json!({
+            "rpm": limits.rpm,
+            "tpm": limits.tpm,
+            "budget": limits.budget.map(|budget| budget.to_string()),
+            "concurrency": limits.concurrency,
+        });
+        (model.to_string(), limits)
+    };
+    match limits.is_empty() {
+        true => Value::Null,
+        false => Value::Object(limits.iter().map(shown).collect()),
+    }
 }

@@ -51,6 +51,8 @@ pub enum GrowthStep {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StreamGrowth {
     tried_at: Option<Instant>,
+    /// Whether others may have had more then.
+    may_wait: bool,
     lack: Option<StreamLack>,
 }
 
@@ -82,11 +84,11 @@ impl StreamGrowth {
         let is_due = self
             .tried_at
             .is_none_or(|tried_at| now.since(tried_at) >= RETRY_INTERVAL);
-        if !is_due && !(is_beyond && self.lack.is_none()) {
-            return self.step(now, is_beyond, true, bytes);
+        let is_first = is_beyond && self.lack.is_none();
+        if !(is_due || is_first) {
+            return self.step(now, is_beyond, bytes);
         }
         self.tried_at = Some(now);
-        let mut may_wait = false;
         for wanted in [wanted, used] {
             let more = missing(wanted, reservation);
             if more == 0 {
@@ -97,17 +99,17 @@ impl StreamGrowth {
                     self.lack = None;
                     return GrowthStep::GoOn;
                 }
-                Err(empty) => may_wait = empty.may_wait,
+                Err(empty) => self.may_wait = empty.may_wait,
             }
         }
-        match self.step(now, is_beyond, may_wait, bytes) {
-            GrowthStep::GoOn if may_wait => GrowthStep::Ask,
+        match self.step(now, is_beyond, bytes) {
+            GrowthStep::GoOn if self.may_wait => GrowthStep::Ask,
             step => step,
         }
     }
 
     /// Nothing more could be taken.
-    fn step(&mut self, now: Instant, is_beyond: bool, may_wait: bool, bytes: u64) -> GrowthStep {
+    fn step(&mut self, now: Instant, is_beyond: bool, bytes: u64) -> GrowthStep {
         if !is_beyond {
             return GrowthStep::GoOn;
         }
@@ -119,7 +121,7 @@ impl StreamGrowth {
             return GrowthStep::GoOn;
         };
         lack.passed = lack.passed.saturating_add(bytes);
-        let may_come = may_wait && now.since(lack.since) < ASK_WAIT;
+        let may_come = self.may_wait && now.since(lack.since) < ASK_WAIT;
         match may_come || lack.passed <= SLACK_BYTES {
             true => GrowthStep::GoOn,
             false => GrowthStep::End,

@@ -172,13 +172,9 @@ impl Outgoing {
 
     fn take(&mut self, data: Bytes) {
         self.usage.look(&data);
-        if let Some(events) = &self.events
-            && let Err(problem) = self.track.grow(events.form(), &data, &self.usage)
-        {
-            // Nothing is wrong with the upstream: it sees a client that hangs up.
-            let text = problem.message.clone();
-            let failure = CallFailure::new(Outcome::Cancelled, text);
-            return self.part(failure, &problem);
+        let form = self.events.as_ref().map(Following::form);
+        if let Err(problem) = self.track.grow(form, &data, &self.usage) {
+            return self.end_at_limit(&problem);
         }
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
         let mut pass = |piece: Bytes| {
@@ -217,6 +213,12 @@ impl Outgoing {
         self.part(failure, &problem);
     }
 
+    /// Nothing is wrong with the upstream: it sees a client that hangs up.
+    fn end_at_limit(&mut self, problem: &Problem) {
+        let failure = CallFailure::new(Outcome::Cancelled, problem.message.clone());
+        self.part(failure, problem);
+    }
+
     fn part(&mut self, failure: CallFailure, problem: &Problem) {
         self.track.set_tokens(self.usage.tokens());
         let event = self.events.as_ref().and_then(|events| {
@@ -249,6 +251,10 @@ impl Outgoing {
                 break;
             }
             timer.as_mut().reset(due);
+        }
+        if let Err(problem) = self.track.check_hold() {
+            self.end_at_limit(&problem);
+            return self.poll_frame(context);
         }
         self.sent_at = Instant::now();
         timer.as_mut().reset(self.sent_at + interval);

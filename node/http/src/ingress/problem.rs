@@ -16,6 +16,7 @@ use http::StatusCode;
 
 use grapevine_observe::metrics::RESIDENCY;
 
+pub(super) use limit::Reached;
 pub(super) use shape::Shape;
 
 /// The longest wait that an error of ours asks for: clients should retry soon, since a mesh recovers soon.

@@ -39,7 +39,7 @@ impl Reserve {
 
     pub(super) const fn units(self, kind: LimitKind) -> u64 {
         match kind {
-            LimitKind::Requests => 1,
+            LimitKind::Concurrency | LimitKind::Requests => 1,
             LimitKind::Tokens => self.tokens,
             LimitKind::Money => self.money,
         }

@@ -2,15 +2,15 @@
 
 use std::sync::LazyLock;
 
-use grapevine_base::limits::LimitKind;
+use grapevine_base::limits::{LimitKind, LimitsHandle};
 use grapevine_core::Instant;
-use grapevine_core::escrow::growth::{GROWTH_STEP, GrowthStep, OverrunRule, StreamGrowth};
+use grapevine_core::escrow::growth::{GROWTH_STEP, GrowthStep, OverrunRule};
 use grapevine_core::price::{BilledTokens, ModelPrice};
 use grapevine_observe::record::Tokens;
 use memchr::memmem::Finder;
 
-use super::super::problem::Problem;
-use super::HeldRights;
+use super::super::problem::{Problem, Reached};
+use super::{HeldLimits, HeldRights};
 
 /// Begins the data of an event; within text it takes a token too.
 static DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"data:"));
@@ -28,9 +28,8 @@ pub(in super::super) enum StreamForm {
 }
 
 /// What of a stream was seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Grown {
-    growths: [StreamGrowth; LimitKind::ALL.len()],
     events: u64,
     /// What the stream used at least.
     pub(super) tokens: u64,
@@ -63,26 +62,19 @@ impl HeldRights {
         let grown = &mut self.grown;
         let step = grown.see(piece, price);
         let bytes = piece.bytes.len() as u64;
-        for kind in [LimitKind::Tokens, LimitKind::Money] {
-            let at = kind as usize;
-            let Some((limit, taken)) = self.purses.limit(kind).zip(self.taken[at].as_mut()) else {
-                continue;
-            };
-            let used = match kind {
-                LimitKind::Money => (grown.money, step.1),
-                _ => (grown.tokens, step.0),
-            };
-            match grown.growths[at].grow(now, taken, used, bytes) {
-                GrowthStep::GoOn => {}
-                GrowthStep::Ask => self.limits.ask(limit.id),
-                GrowthStep::End => {
-                    if !std::mem::replace(&mut grown.has_overrun, true) {
-                        self.limits.count_overrun(kind);
-                    }
-                    let spec = self.purses.specs[at];
-                    if let Some(spec) = spec.filter(|_| rule == OverrunRule::End) {
-                        return Err(Problem::budget_exceeded(kind, spec));
-                    }
+        let used = [
+            (LimitKind::Tokens, (grown.tokens, step.0)),
+            (LimitKind::Money, (grown.money, step.1)),
+        ];
+        for held in &mut self.held {
+            for (kind, used) in used {
+                let lacking = held.grow(now, &self.limits, (kind, used), bytes);
+                let Some(lacking) = lacking else { continue };
+                if !std::mem::replace(&mut grown.has_overrun, true) {
+                    self.limits.count_overrun(kind);
+                }
+                if rule == OverrunRule::End {
+                    return Err(Problem::budget_exceeded(lacking));
                 }
             }
         }
@@ -90,7 +82,42 @@ impl HeldRights {
     }
 }
 
+impl HeldLimits {
+    /// Takes more of `kind`. Returns the limit that has no more for a stream that used more than it had.
+    fn grow(
+        &mut self,
+        now: Instant,
+        limits: &LimitsHandle,
+        (kind, used): (LimitKind, (u64, u64)),
+        bytes: u64,
+    ) -> Option<Reached<'_>> {
+        let at = kind as usize;
+        let (limit, taken) = self.purses.limit(kind).zip(self.taken[at].as_mut())?;
+        match self.growths[at].grow(now, taken, used, bytes) {
+            GrowthStep::GoOn => None,
+            GrowthStep::Ask => {
+                limits.ask(limit.id);
+                None
+            }
+            GrowthStep::End => Some(Reached {
+                kind,
+                spec: self.purses.specs[at]?,
+                model: self.model.as_ref(),
+            }),
+        }
+    }
+}
+
 impl Grown {
+    pub(super) const fn none() -> Self {
+        Self {
+            events: 0,
+            tokens: 0,
+            money: 0,
+            has_overrun: false,
+        }
+    }
+
     /// Counts what came with `piece`. Returns the tokens and the money that are taken ahead.
     fn see(&mut self, piece: StreamPiece<'_>, price: Option<ModelPrice>) -> (u64, u64) {
         let events = match piece.form {
@@ -137,7 +164,7 @@ mod tests {
 
     #[test]
     fn each_event_is_a_token_until_more_are_reported() {
-        let mut grown = Grown::default();
+        let mut grown = Grown::none();
         let none = Tokens::default();
         assert_eq!(seen(&mut grown, b"data: a\n\ndata: b\n\nda", none), (2, 4));
         assert_eq!(seen(&mut grown, b"ta: c\n\n", none), (2, 4));
@@ -156,7 +183,7 @@ mod tests {
 
     #[test]
     fn frames_are_counted_by_their_heads() {
-        let mut grown = Grown::default();
+        let mut grown = Grown::none();
         let piece = StreamPiece {
             form: StreamForm::Frames,
             bytes: b"\0\0\0\x80\x0b:event-type\x07\0\x11contentBlockDelta data: data:",
