@@ -268,6 +268,8 @@ pub struct LimitsConfig {
     pub connections: usize,
     /// Requests in flight; `None`: as many as the node can serve.
     pub in_flight: Option<u32>,
+    /// Requests that wait while as many are in flight as may be.
+    pub waiting: usize,
     /// Waiting polls of workers out of process, counted apart from requests.
     pub polls: u32,
     /// The nodes that hold the rights of keys' limits.
@@ -294,6 +296,7 @@ impl Default for LimitsConfig {
             body_timeout: Duration::from_secs(30),
             connections: 16_384,
             in_flight: None,
+            waiting: 1_024,
             polls: 256,
             nodes: Vec::new(),
             file: PathBuf::new(),

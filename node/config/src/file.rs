@@ -274,6 +274,9 @@ pub struct LimitsFile {
     /// The maximum number of requests in flight, at least 1. Default: derived from the node's memory and file
     /// descriptors, at most `limits.connections`.
     pub in_flight: Option<u64>,
+    /// The maximum number of requests that wait while `in_flight` are in flight, at most a quarter of them of one key;
+    /// 0 refuses them at once. Default: 1024.
+    pub waiting: Option<u64>,
     /// The maximum number of waiting polls of external workers, at least 2, at most half of them with one key; they
     /// do not count as requests in flight. Default: 256.
     pub polls: Option<u64>,

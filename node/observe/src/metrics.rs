@@ -19,6 +19,7 @@ use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
+use grapevine_base::queue::QueueHandle;
 use grapevine_core::request::FallbackCause;
 use grapevine_core::view::View;
 use grapevine_keys::ring::KeyRing;
@@ -38,6 +39,7 @@ use super::labels::{
 use super::limits::LimitMetrics;
 use super::losses::{LossMetrics, Losses};
 use super::notices;
+use super::queue::QueueMetrics;
 use super::recent::RecentFamily;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
@@ -78,6 +80,7 @@ struct Inner {
     bodies: BodyMemory,
     keys: KeyMetrics,
     limits: LimitMetrics,
+    queue: QueueMetrics,
     dns: DnsQueries,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
@@ -192,6 +195,11 @@ impl Metrics {
         self.0.limits.show(limits);
     }
 
+    /// Shows the requests that wait in `queue`.
+    pub fn show_queue(&self, queue: QueueHandle) {
+        self.0.queue.show(queue);
+    }
+
     /// Shows how much of `budget` request bodies hold.
     pub fn show_bodies(&self, budget: BodyBudget) {
         self.0.bodies.show(budget);
@@ -245,6 +253,7 @@ impl Metrics {
         metrics.bodies.read();
         metrics.keys.read();
         metrics.limits.read();
+        metrics.queue.read();
     }
 }
 
@@ -276,6 +285,7 @@ impl Inner {
             bodies: BodyMemory::register(families),
             keys: KeyMetrics::register(families),
             limits: LimitMetrics::register(families),
+            queue: QueueMetrics::register(families),
             dns: DnsQueries::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),

@@ -8,6 +8,7 @@ mod issued_keys;
 mod layouts;
 mod limits;
 mod model_limits;
+mod overload;
 mod overruns;
 mod regions;
 mod routing;

@@ -20,6 +20,7 @@ pub(super) fn limits(limits: &LimitsConfig) -> Value {
         "body_timeout": format_duration(limits.body_timeout),
         "connections": limits.connections,
         "in_flight": limits.in_flight,
+        "waiting": limits.waiting,
         "polls": limits.polls,
         "nodes": (!limits.nodes.is_empty()).then(|| texts(&limits.nodes)),
         "file": limits.file.display().to_string(),

@@ -70,6 +70,7 @@ use http::HeaderValue;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::limits::LimitsHandle;
+use grapevine_base::queue::QueueHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_config::address::Network;
 use grapevine_config::checked::ProxyProtocol;
@@ -153,6 +154,8 @@ pub struct Context<L, P> {
     pub bodies: BodyBudget,
     /// The limits of keys.
     pub limits: LimitsHandle,
+    /// Where requests wait for a slot.
+    pub queue: QueueHandle,
     /// The upstreams that are not asked for token counts.
     pub usage_refusals: UsageRefusals,
     /// Calls own upstreams.

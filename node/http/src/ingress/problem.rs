@@ -178,11 +178,6 @@ impl Problem {
         Self::new(StatusCode::LOOP_DETECTED, "loop_detected", message)
     }
 
-    pub(super) fn node_full() -> Self {
-        let message = "this node is at its limit of requests in flight";
-        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
-    }
-
     /// The limit of waiting polls is reached, of all or of this client.
     pub(super) fn polls_full(max: u32) -> Self {
         let message = format!(

@@ -2,6 +2,7 @@
 
 mod deferred;
 mod limited;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -173,7 +174,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             key,
             options,
             scope,
-        } = self.let_in(&head, &mut body).await?;
+        } = self.let_in(&head, &mut body, peer).await?;
         let location = self.context.locate.locate(peer, &head.headers);
         let charge = self.account(key.as_deref(), location, peer);
         let body: Bytes = intake::read(body, &mut head.headers, self.settings, charge).await?;
@@ -235,7 +236,12 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     }
 
     /// Everything that is checked before the body is received; the request is counted from here on.
-    async fn let_in(&mut self, head: &Parts, body: &mut RequestBody) -> Result<Checked, Problem> {
+    async fn let_in(
+        &mut self,
+        head: &Parts,
+        body: &mut RequestBody,
+        peer: SocketAddr,
+    ) -> Result<Checked, Problem> {
         let checked = match self.check(head) {
             Ok(checked) => checked,
             Err(problem) => {
@@ -248,10 +254,12 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             return Ok(checked);
         }
         let budget = self.context.driver.budget();
-        if budget.requests() >= self.settings.in_flight_max {
-            return Err(Problem::node_full());
-        }
-        self.track.let_in(budget.request());
+        let is_full = budget.requests() >= self.settings.in_flight_max;
+        let slot = match is_full || self.context.queue.waiting() > 0 {
+            true => Box::pin(self.wait_for_slot(&checked, head, peer)).await?,
+            false => budget.request(),
+        };
+        self.track.let_in(slot);
         Ok(checked)
     }
 

@@ -16,6 +16,7 @@ use grapevine_base::driver::{Driver, DriverHandle, Outlets};
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer};
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
+use grapevine_base::queue::QueueHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::checked::{AuthConfig, ProviderConfig, ProxyProtocol, TimeoutConfig};
@@ -466,6 +467,7 @@ impl Plan {
             recorder: recorder.clone(),
             bodies: bodies.clone(),
             limits: LimitsHandle::out_of_use(),
+            queue: QueueHandle::off(),
             usage_refusals: usage_refusals.clone(),
             local: UpstreamClient::new(
                 targets.clone(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use grapevine_base::limits::{LimitKind, LimitsOutOfUse};
+use grapevine_base::queue::{QueueRefusal, QueueRefused};
 use grapevine_core::escrow::calendar::WallTime;
 use grapevine_core::escrow::spec::{LimitSpec, LimitWindow};
 use grapevine_core::ids::ModelName;
@@ -94,6 +95,33 @@ impl Problem {
              what came before is incomplete"
         );
         Self::new(status, "budget_exceeded", message)
+    }
+
+    /// The node has as many requests in flight as it may, and none ended in time.
+    pub(in super::super) fn no_slot(refused: QueueRefused) -> Self {
+        let (status, code, message) = match refused.by {
+            QueueRefusal::Full => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "this node is at its limit of requests in flight, and too many wait already; try again later",
+            ),
+            QueueRefusal::KeyFull => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_waiting",
+                "this node is at its limit of requests in flight, and too many requests of this API key wait already; \
+                 send fewer at a time",
+            ),
+            QueueRefusal::TooLate => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "waited_too_long",
+                "this node is at its limit of requests in flight, and this request's turn did not come in time; try \
+                 again later",
+            ),
+        };
+        Self {
+            retry_after: Some(refused.retry_after),
+            ..Self::new(status, code, message)
+        }
     }
 
     /// A request with a limit on requests at once ran for `most`.

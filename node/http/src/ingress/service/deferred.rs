@@ -22,7 +22,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         mut body: RequestBody,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
-        let Checked { key, options, .. } = self.let_in(&head, &mut body).await?;
+        let Checked { key, options, .. } = self.let_in(&head, &mut body, peer).await?;
         let location = self.context.locate.locate(peer, &head.headers);
         let visitor = self.visitor(location, key.as_deref(), None);
         let caller = self.caller(key.as_deref(), &options, &visitor)?;
