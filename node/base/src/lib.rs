@@ -31,6 +31,7 @@ pub mod listener;
 pub mod loopback;
 pub mod overdue;
 pub mod page;
+pub mod queue;
 pub mod readiness;
 pub mod scan;
 pub mod shown;

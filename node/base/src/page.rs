@@ -39,11 +39,15 @@ pub struct LimitsEntry {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct LimitEntry {
-    /// The key's name, or its id where it was issued.
+    /// The key's name, or its id where it was issued; the account's name.
     pub key: String,
-    /// What it counts: `requests`, `tokens` or `budget`.
+    /// Whether it is an account's.
+    pub account: bool,
+    /// The model that it is for; `None` is every model.
+    pub model: Option<String>,
+    /// What it counts: `concurrency`, `requests`, `tokens` or `budget`.
     pub of: String,
-    /// `minute`, `day` or `month`.
+    /// `minute`, `day` or `month`; `at once` of a limit on requests at once.
     pub window: String,
     /// The whole, in what it counts; money in millionths of a dollar.
     pub limit: u64,
@@ -58,10 +62,20 @@ pub struct LimitEntry {
 }
 
 impl LimitEntry {
+    /// The whole as text, with its unit and its window.
+    pub fn whole(&self) -> String {
+        let whole = self.amount(self.limit);
+        match self.of.as_str() {
+            "concurrency" => format!("{whole} at once"),
+            _ => format!("{whole} a {}", printable(&self.window)),
+        }
+    }
+
     /// An amount of it as text, with its unit.
     pub fn amount(&self, units: u64) -> String {
         match self.of.as_str() {
             "budget" => format!("${}.{:02}", units / 1_000_000, units % 1_000_000 / 10_000),
+            "concurrency" => format!("{units} requests"),
             _ => format!("{units} {}", printable(&self.of)),
         }
     }

@@ -16,6 +16,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::homes::Homes;
@@ -271,6 +272,8 @@ pub struct LimitsConfig {
     pub connections: usize,
     /// Requests in flight; `None`: as many as the node can serve.
     pub in_flight: Option<u32>,
+    /// Requests that wait while as many are in flight as may be.
+    pub waiting: usize,
     /// Waiting polls of workers out of process, counted apart from requests.
     pub polls: u32,
     /// The nodes that hold the rights of keys' limits.
@@ -279,6 +282,8 @@ pub struct LimitsConfig {
     pub file: PathBuf,
     /// Tokens of an answer that are reserved where the request does not say how many it allows.
     pub max_tokens: u64,
+    /// What becomes of a stream that used more than its key's limits have left.
+    pub overrun: OverrunRule,
 }
 
 impl Default for LimitsConfig {
@@ -295,10 +300,12 @@ impl Default for LimitsConfig {
             body_timeout: Duration::from_secs(30),
             connections: 16_384,
             in_flight: None,
+            waiting: 1_024,
             polls: 256,
             nodes: Vec::new(),
             file: PathBuf::new(),
             max_tokens: 4_096,
+            overrun: OverrunRule::End,
         }
     }
 }

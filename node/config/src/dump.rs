@@ -14,6 +14,7 @@ use grapevine_core::homes::Home;
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::{Residency, Rule, Unknown};
+use grapevine_keys::rights::KeyWeight;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
@@ -333,6 +334,9 @@ fn key(key: &KeyConfig) -> Value {
         "rpm": key.limits.rpm,
         "tpm": key.limits.tpm,
         "budget": key.limits.budget.map(|budget| budget.to_string()),
+        "concurrency": key.limits.concurrency,
+        "limits": limits::of_models(&key.model_limits),
+        "weight": key.weight.map(KeyWeight::get),
         "expires": key.expires_at.map(|at| CalendarDay::of(at).to_string()),
     })
 }

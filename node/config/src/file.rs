@@ -28,7 +28,7 @@ use serde::Deserialize;
 pub use auth::{
     AuthFile, AuthSetFile, AuthWord, AwsFile, EntraFile, GoogleFile, SecretFile, SecretInFile,
 };
-pub use clients::{AccountFile, IssuedKeysFile, KeyFile, LedgerFile, PriceFile};
+pub use clients::{AccountFile, IssuedKeysFile, KeyFile, LedgerFile, ModelLimitsFile, PriceFile};
 pub use dns::DnsFile;
 pub use fallback::{FallbackFile, FallbackWord, LimitedFallbackFile};
 pub use forward::{ForwardFile, LimitedForwardFile};
@@ -281,6 +281,9 @@ pub struct LimitsFile {
     /// The maximum number of requests in flight, at least 1. Default: derived from the node's memory and file
     /// descriptors, at most `limits.connections`.
     pub in_flight: Option<u64>,
+    /// The maximum number of requests that wait while `in_flight` are in flight, at most a quarter of them of one key;
+    /// 0 refuses them at once. Default: 1024.
+    pub waiting: Option<u64>,
     /// The maximum number of waiting polls of external workers, at least 2, at most half of them with one key; they
     /// do not count as requests in flight. Default: 256.
     pub polls: Option<u64>,
@@ -294,6 +297,18 @@ pub struct LimitsFile {
     /// Tokens of an answer that are reserved where the request does not say how many it allows, 1 to 1000000.
     /// Default: 4096.
     pub max_tokens: Option<u64>,
+    /// What becomes of a stream that used more tokens or money than its key's limits have left. Default: end.
+    pub overrun: Option<OverrunWord>,
+}
+
+/// What becomes of a stream that used more than its key's limits have left.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OverrunWord {
+    /// It ends with the error event budget_exceeded.
+    End,
+    /// It goes on, and what it used beyond is taken from what is ready next.
+    Allow,
 }
 
 /// Web origins that may call the API from a browser.

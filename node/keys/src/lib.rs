@@ -1,6 +1,6 @@
 //! Keys of clients: static ones, known by their hashes, and issued ones, tokens that any node verifies alone.
 //!
-//! Reading order: [`hash`] (static keys), [`rights`] (what a key may do), [`issuer`] (the operator's signing key and
+//! Reading order: [`hash`] (static keys), [`rights`] (what a key may do), `limits` (how much), [`issuer`] (the operator's signing key and
 //! its public half), [`token`] (an issued key), [`statement`] (what the operator says about keys later: revoked, put,
 //! removed), [`statements`] (all statements that a node knows), [`statement_file`] (kept on disk), [`ring`] (what is
 //! in force, and the check of one key), `checked` (why a token is verified once and not at each request), [`oidc`] and
@@ -19,6 +19,7 @@ pub mod hash;
 pub mod issuer;
 mod jws;
 pub mod key_set;
+mod limits;
 pub mod oidc;
 mod refusal;
 pub mod rights;

@@ -73,7 +73,7 @@ impl KeyStatement {
                 name: put.key.name.to_string(),
                 hash: put.hash.to_string(),
                 exp: put.key.expires_at.map(|at| at.as_secs()),
-                rights: RightsText::of(&put.key.rights),
+                rights: Box::new(RightsText::of(&put.key.rights)),
             },
             Self::Remove { name } => SaidText::Remove {
                 name: name.to_string(),
@@ -121,7 +121,7 @@ enum SaidText {
         hash: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exp: Option<u64>,
-        rights: RightsText,
+        rights: Box<RightsText>,
     },
     Remove {
         name: String,

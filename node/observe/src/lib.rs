@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod notices;
 pub mod otlp;
 pub mod pulse;
+mod queue;
 mod recent;
 pub mod record;
 pub mod requests;

@@ -19,6 +19,7 @@ use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
+use grapevine_base::queue::QueueHandle;
 use grapevine_core::request::FallbackCause;
 use grapevine_core::view::View;
 use grapevine_keys::ring::KeyRing;
@@ -39,6 +40,7 @@ use super::labels::{
 use super::limits::LimitMetrics;
 use super::losses::{LossMetrics, Losses};
 use super::notices;
+use super::queue::QueueMetrics;
 use super::recent::RecentFamily;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
@@ -80,6 +82,7 @@ struct Inner {
     keys: KeyMetrics,
     limits: LimitMetrics,
     accounts: AccountMetrics,
+    queue: QueueMetrics,
     dns: DnsQueries,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
@@ -200,6 +203,11 @@ impl Metrics {
         self.0.accounts.clone()
     }
 
+    /// Shows the requests that wait in `queue`.
+    pub fn show_queue(&self, queue: QueueHandle) {
+        self.0.queue.show(queue);
+    }
+
     /// Shows how much of `budget` request bodies hold.
     pub fn show_bodies(&self, budget: BodyBudget) {
         self.0.bodies.show(budget);
@@ -254,6 +262,7 @@ impl Metrics {
         metrics.keys.read();
         metrics.limits.read();
         metrics.accounts.read(view);
+        metrics.queue.read();
     }
 }
 
@@ -286,6 +295,7 @@ impl Inner {
             keys: KeyMetrics::register(families),
             limits: LimitMetrics::register(families),
             accounts: AccountMetrics::register(families),
+            queue: QueueMetrics::register(families),
             dns: DnsQueries::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),

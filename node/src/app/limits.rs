@@ -162,7 +162,7 @@ impl LimitDriver {
         }
         let now = self.clock.now();
         let escrow = self.escrow();
-        let mut limits = [None, None, None];
+        let mut limits = [const { None }; LimitKind::ALL.len()];
         for kind in LimitKind::ALL {
             let Some(spec) = specs[kind as usize] else {
                 continue;

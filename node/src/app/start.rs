@@ -91,7 +91,7 @@ impl App {
         let hub = tasks::hub(&config, &driver, mesh.as_ref(), services, named, parts)?;
         let (api, operator) = tasks_api(hub.as_ref());
         let context = ground.context(&ingress, &recorder, peers, api);
-        let workers = ground.open(&config, public_tls.clone(), context)?;
+        let workers = ground.open(&config, public_tls.clone(), &ingress, context)?;
         let names = ground.answer_names(&config).await?;
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);

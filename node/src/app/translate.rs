@@ -273,6 +273,9 @@ pub(super) fn filed_keys(config: &Config) -> Vec<StaticKey> {
                 regions: set(key.regions.as_ref()),
                 services: set(key.services.as_ref()),
                 limits: key.limits,
+                model_limits: (!key.model_limits.is_empty())
+                    .then(|| Arc::new(key.model_limits.clone())),
+                weight: key.weight,
             },
             ..ClientKey::named(&key.name)
         };
@@ -306,6 +309,7 @@ pub(super) fn ingress_settings(config: &Config, ring: &KeyRing) -> ingress::Ingr
         model_notes: Arc::new(model_notes(config)),
         deadline: config.routing.deadline,
         output_cap: config.limits.max_tokens,
+        overrun: config.limits.overrun,
         asks_usage: config.usage.ask,
         keys: Keys::new(filed_keys(config)).beside(ring.clone()),
         cors: match &config.cors {

@@ -22,6 +22,7 @@ mod attempt;
 pub mod batch;
 pub mod behalf;
 pub mod cancel_notifier;
+mod carried;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod hub;

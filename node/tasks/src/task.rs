@@ -9,6 +9,7 @@ use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::carried::CarriedLimits;
 use super::id::Id;
 
 /// The longest payload of a task in bytes of JSON. What is longer goes into a file.
@@ -87,6 +88,9 @@ pub struct Submitter {
     /// The models that its key may use; `None` is every model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<ModelText>>,
+    /// The limits of its issued key; `None` where it has none, and of a static key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<CarriedLimits>,
 }
 
 /// A task to be accepted.

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 
 use grapevine_node::config::hash::KeyHash;
 use grapevine_tests::client::{Answer, chat_body, http, whole};
+use grapevine_tests::mesh::NodeBuilder;
 use grapevine_tests::{Mesh, Mock};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 pub(super) const MODEL: &str = "gpt-4o";
+
+pub(super) const OTHER_MODEL: &str = "gpt-4o-mini";
 
 pub(super) const NODES: [&str; 5] = ["sgp", "jpn", "usa", "eur", "aus"];
 
@@ -36,24 +39,34 @@ pub(super) fn key(limits: &[(&str, Value)]) -> Value {
 
 /// These nodes, all before one upstream.
 pub(super) async fn mesh(nodes: &[&str], keys: &Value, prices: &Value) -> (Mesh, Mock) {
-    let mock = Mock::start("mock", &[MODEL]).await;
+    mesh_with(nodes, &[("keys", keys.clone()), ("prices", prices.clone())]).await
+}
+
+/// A mesh all of whose nodes have `config` and the mock.
+pub(super) async fn mesh_with(nodes: &[&str], config: &[(&str, Value)]) -> (Mesh, Mock) {
+    let mock = Mock::start("mock", &[MODEL, OTHER_MODEL]).await;
     mock.set(json!({"chunks": WORDS})).await;
     let mut builder = Mesh::builder().behind_network();
     for name in nodes {
         builder = builder.node(name, |node| {
-            node.upstream(&mock)
-                .config("keys", keys.clone())
-                .config("prices", prices.clone())
-                .config("limits.nodes", json!(nodes))
+            let node = node.upstream(&mock).config("limits.nodes", json!(nodes));
+            let set =
+                |node: NodeBuilder, (key, value): &(&str, Value)| node.config(key, value.clone());
+            config.iter().fold(node, set)
         });
     }
     (builder.start().await, mock)
 }
 
 /// `None` where the node does not answer.
-pub(super) async fn ask(url: &str, client: &reqwest::Client, body: &Value) -> Option<Answer> {
+pub(super) async fn ask(
+    url: &str,
+    client: &reqwest::Client,
+    token: &str,
+    body: &Value,
+) -> Option<Answer> {
     let request = client.post(format!("{url}/chat/completions"));
-    whole(request.bearer_auth("app").json(body)).await.ok()
+    whole(request.bearer_auth(token).json(body)).await.ok()
 }
 
 /// What became of requests.
@@ -110,7 +123,7 @@ impl Flood {
                     let (client, body) = (http(), chat_body(MODEL, "hello"));
                     let mut outcomes = Outcomes::default();
                     while !stop.load(Ordering::Relaxed) {
-                        let Some(answer) = ask(&url, &client, &body).await else {
+                        let Some(answer) = ask(&url, &client, "app", &body).await else {
                             tokio::time::sleep(pause).await;
                             continue;
                         };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::flood::{Flood, MODEL, NODES, RPM, WORDS, ask, key, mesh};
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn key_is_admitted_to_its_limit_at_five_nodes_together_and_not_beyond() {
@@ -34,8 +34,8 @@ async fn key_is_admitted_to_its_limit_at_five_nodes_together_and_not_beyond() {
     assert!((1..=60).contains(&wait), "{wait}");
 }
 
-async fn one(node: &Node, body: &Value) -> Answer {
-    ask(&node.base_url(), &http(), body)
+pub(super) async fn one(node: &Node, body: &Value) -> Answer {
+    ask(&node.base_url(), &http(), "app", body)
         .await
         .expect("an answer")
 }

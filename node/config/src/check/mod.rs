@@ -14,6 +14,7 @@ mod forward;
 mod geo;
 mod gossip;
 mod health;
+mod key_limits;
 mod keys;
 mod lossy;
 mod mesh;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_keys::oidc::{OidcClients, OidcRules, WantedClaims};
-use grapevine_keys::rights::{KeyLimits, KeyRights, KeyScope};
+use grapevine_keys::rights::{KeyRights, KeyScope};
 
 use super::super::address::BaseUrl;
 use super::super::checked::{NodeConfig, OidcConfig};
@@ -97,11 +97,8 @@ impl Checker<'_> {
             let remedy = "give workers a key of keys or issued_keys, which names their services";
             self.problem(&at("scopes"), problem, remedy);
         }
-        let limits = KeyLimits {
-            rpm: self.rate(&at("rpm"), file.rpm.as_ref()),
-            tpm: self.rate(&at("tpm"), file.tpm.as_ref()),
-            budget: self.budget(&at("budget"), file.budget.as_deref()),
-        };
+        let rates = (file.rpm.as_ref(), file.tpm.as_ref());
+        let limits = self.limits_at(key, rates, file.budget.as_deref(), file.concurrency);
         let default = KeyRights::default();
         OidcClients {
             claims: self.wanted_claims(&at("claims"), file.claims.as_ref()),
@@ -111,6 +108,7 @@ impl Checker<'_> {
                 regions: regions.map(Arc::new),
                 services: None,
                 limits,
+                ..default
             },
         }
     }

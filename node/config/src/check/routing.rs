@@ -120,11 +120,13 @@ impl Checker<'_> {
             nodes,
             file: path,
             max_tokens,
+            overrun,
         } = self.rights(file, node);
         let default = LimitsConfig {
             nodes,
             file: path,
             max_tokens,
+            overrun,
             ..LimitsConfig::default()
         };
         let Some(file) = file else { return default };
@@ -147,6 +149,8 @@ impl Checker<'_> {
             connections.1,
             1..=1_000_000,
         );
+        let waiting = default.waiting as u64;
+        let waiting = self.number("limits.waiting", file.waiting, waiting, 0..=100_000);
         let body = self.size("limits.body", file.body.as_ref(), default.body, body);
         LimitsConfig {
             body,
@@ -173,6 +177,7 @@ impl Checker<'_> {
             body_timeout: self.duration("limits.body_timeout", body_wait.0, body_wait.1, waits),
             connections: usize::try_from(connections).unwrap_or(default.connections),
             in_flight: self.count_where_given("limits.in_flight", file.in_flight, 1..=1_000_000),
+            waiting: usize::try_from(waiting).unwrap_or(default.waiting),
             polls: self.count("limits.polls", file.polls, default.polls, 2..=100_000),
             ..default
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use grapevine_core::ids::{AccountName, ModelName, RegionName, ServiceKey};
 use grapevine_keys::hash::KeyHash;
 use grapevine_keys::oidc::OidcRules;
-use grapevine_keys::rights::{KeyBudget, KeyLimits};
+use grapevine_keys::rights::{KeyBudget, KeyLimits, KeyWeight, ModelLimits};
 use grapevine_keys::ring::Issuers;
 
 use super::super::address::BaseUrl;
@@ -27,8 +27,19 @@ pub struct KeyConfig {
     pub services: Option<Vec<ServiceKey>>,
     /// Its limits.
     pub limits: KeyLimits,
+    /// Its limits by model, beside those.
+    pub model_limits: ModelLimits,
+    /// Its turns beside others'; `None` is one.
+    pub weight: Option<KeyWeight>,
     /// It is refused from this time since the Unix epoch on; `None` is never.
     pub expires_at: Option<Duration>,
+}
+
+impl KeyConfig {
+    /// Whether it has any limit.
+    pub fn is_limited(&self) -> bool {
+        self.limits != KeyLimits::default() || !self.model_limits.is_empty()
+    }
 }
 
 /// An account at a provider, which upstreams of several nodes may draw on.

@@ -33,6 +33,7 @@ fn clients(clients: &OidcClients) -> Value {
         "rpm": limits.rpm,
         "tpm": limits.tpm,
         "budget": limits.budget.map(|budget| budget.to_string()),
+        "concurrency": limits.concurrency,
     })
 }
 

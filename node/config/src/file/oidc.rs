@@ -52,6 +52,8 @@ pub struct OidcClientsFile {
     pub tpm: Option<CountText>,
     /// US dollars per day or month of each of them, such as 50usd/month. Over the whole mesh. Default: no limit.
     pub budget: Option<String>,
+    /// Requests at once of each of them, 1 to 100000. Over the whole mesh. Default: no limit.
+    pub concurrency: Option<u64>,
 }
 
 /// A word, or several.

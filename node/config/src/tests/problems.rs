@@ -1,5 +1,8 @@
 //! Broken configurations, each with the exact words.
 
+use grapevine_core::ids::ModelName;
+use grapevine_keys::rights::KeyWeight;
+
 use super::*;
 use crate::checked::ProxyProtocol;
 
@@ -541,6 +544,39 @@ fn accounts_are_named_once_and_upstreams_name_known_ones() {
              write an amount and a period: 50usd/month, 2.50usd/day",
         ]
     );
+}
+
+#[test]
+fn limits_of_keys_by_model_and_at_once_are_checked() {
+    let key = |limits: &str| {
+        let hash = hash::KeyHash::of("k");
+        format!("keys: [{{name: a, hash: '{hash}', {limits}}}]\n")
+    };
+    let about = |yaml: &str| -> Vec<String> {
+        let problems = problems(&key(yaml)).into_iter();
+        problems
+            .map(|text| text.split_once(": keys[0].").expect("a key").1.to_owned())
+            .collect()
+    };
+    assert_eq!(
+        about("concurrency: 0, weight: 2000, limits: {gpt-4o: {rpm: 0}, m: {}, '*': {rpm: 1}}"),
+        [
+            "concurrency: 0 must be from 1 to 100000; write a number in that range",
+            "weight: 2000 must be from 1 to 1000; write a number in that range",
+            "limits.gpt-4o.rpm: must be at least 1; remove the key instead of setting it to 0",
+            "limits.m: has no limit; write rpm, tpm, budget or concurrency, or remove the model",
+            "limits.*: is any model, and limits for every model are those of the key; write them beside limits",
+        ]
+    );
+    let read = good(&key(
+        "concurrency: 7, weight: 3, limits: {org/m.1: {tpm: 2k, budget: 1usd/day}}",
+    ));
+    let read = &read.keys[0];
+    assert_eq!((read.limits.concurrency, read.limits.rpm), (Some(7), None));
+    let model = ModelName::new("org/m.1").expect("a name");
+    assert_eq!(read.model_limits[&model].tpm, Some(2_000));
+    assert_eq!(read.weight.map(KeyWeight::get), Some(3));
+    assert!(read.is_limited());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::checked::AuthConfig;
+use crate::problem::ConfigProblem;
 
 const SECRET: &str = "sk-hunter2";
 
@@ -462,6 +463,35 @@ fn limits_of_accounts_in_a_mesh_need_this_node_among_those_that_hold_rights() {
         config.upstreams[0].account,
         Some(config.accounts[0].name.clone())
     );
+}
+
+#[test]
+fn issued_keys_in_a_mesh_are_warned_of_where_this_node_holds_no_rights() {
+    let folder = Folder::new("issued-rights");
+    with_certificates(&folder, MESH);
+    let issued =
+        "issued_keys: {public_keys: ['ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE']}\n";
+    let warnings = |limits: &str| {
+        let path = folder.write("grapevine.yaml", format!("{MESH}{issued}{limits}"));
+        let loaded = load(&Sources {
+            file: Some(path),
+            ..Sources::default()
+        });
+        let warnings = loaded.unwrap_or_else(|p| panic!("{p}")).warnings;
+        let about = |warning: &ConfigProblem| {
+            (warning.key == "limits.nodes").then(|| warning.problem.clone())
+        };
+        warnings.iter().filter_map(about).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings(""),
+        ["is missing, and issued keys may have limits"]
+    );
+    assert_eq!(
+        warnings("limits: {nodes: [fra-1]}\n"),
+        ["does not list this node, sgp-1, and issued keys may have limits"]
+    );
+    assert_eq!(warnings("limits: {nodes: [sgp-1]}\n"), [""; 0]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use grapevine_base::limits::{
 };
 use grapevine_core::Instant;
 use grapevine_core::escrow::spec::LimitWindow;
+use grapevine_core::ids::ModelName;
 use grapevine_observe::milliseconds;
 use serde_json::{Map, Value, json};
 
@@ -37,11 +38,17 @@ fn standing(standing: &LimitStanding) -> Value {
     let figures = standing.figures;
     json!({
         "key": standing.holder.name(),
-        "issued": matches!(standing.holder, LimitHolder::Issued(_)),
+        "issued": matches!(
+            standing.holder,
+            LimitHolder::Issued(_) | LimitHolder::IssuedModel(..)
+        ),
+        "account": matches!(standing.holder, LimitHolder::Account(_)),
+        "model": standing.holder.model().map(ModelName::as_str),
         "of": standing.kind.as_str(),
         "unit": match standing.kind {
             LimitKind::Money => "micro_usd",
-            LimitKind::Requests | LimitKind::Tokens => standing.kind.as_str(),
+            LimitKind::Tokens => "tokens",
+            LimitKind::Requests | LimitKind::Concurrency => "requests",
         },
         "window": window,
         "limit": standing.spec.amount,

@@ -31,10 +31,11 @@ impl LimitPart {
         let limit = self;
         let entry = LimitEntry {
             of: limit.of.clone(),
+            window: limit.window.clone(),
+            limit: limit.limit,
             ..LimitEntry::default()
         };
-        let window = printable(&limit.window);
-        let whole = format!("{} a {window}", entry.amount(limit.limit));
+        let whole = entry.whole();
         let Some(left) = limit.left else {
             return format!("{whole}; not used at this node lately");
         };
@@ -68,11 +69,17 @@ pub(super) fn lines(limits: &LimitsEntry) -> Vec<String> {
 fn limit_line(limit: &LimitEntry) -> String {
     let ago = limit.refused_ms_ago.unwrap_or_default();
     let ago = format_duration(Duration::from_secs((ago / 1_000.0).max(0.0) as u64));
-    let (key, window) = (printable(&limit.key), printable(&limit.window));
-    let (whole, left) = (limit.amount(limit.limit), limit.amount(limit.left));
+    let holder = match limit.account {
+        true => "account",
+        false => "key",
+    };
+    let key = printable(&limit.key);
+    let model = limit.model.as_deref().map(printable);
+    let model = model.map_or_else(String::new, |model| format!(" for {model}"));
+    let (whole, left) = (limit.whole(), limit.amount(limit.left));
     let here = limit.amount(limit.left_here);
     format!(
-        "key {key} is limited to {whole} a {window}: {left} left, {here} here; {} refused, the last {ago} ago",
+        "{holder} {key} is limited{model} to {whole}: {left} left, {here} here; {} refused, the last {ago} ago",
         limit.refused
     )
 }
@@ -88,6 +95,8 @@ mod tests {
         let page = r#"{"self": "a", "limits": {"limited_total": 3, "limited": [
             {"key": "app", "of": "requests", "window": "minute", "limit": 100, "left": 3, "left_here": 0, "refused": 12,
              "refused_ms_ago": 4200.5},
+            {"key": "app", "model": "m", "of": "concurrency", "window": "at once", "limit": 5, "left": 1, "left_here": 1,
+             "refused": 2, "refused_ms_ago": 4200.5},
             {"key": "gvk_5b", "of": "budget", "window": "month", "limit": 50000000, "left": 1230000, "left_here": 20000,
              "refused": 1, "refused_ms_ago": 65000}],
             "faults": {"unsaved": 2, "clock_differs": 0}}}"#;
@@ -97,6 +106,7 @@ mod tests {
             [
                 "limits: limits.file cannot be written: it opens nothing more of budgets (2 times since its start)",
                 "key app is limited to 100 requests a minute: 3 requests left, 0 requests here; 12 refused, the last 4s ago",
+                "key app is limited for m to 5 requests at once: 1 requests left, 1 requests here; 2 refused, the last 4s ago",
                 "key gvk_5b is limited to $50.00 a month: $1.23 left, $0.02 here; 1 refused, the last 65s ago",
                 "1 more limits have refused requests",
             ]

@@ -12,10 +12,11 @@ use grapevine_core::escrow::calendar::WallTime;
 use grapevine_core::escrow::purse::Reservation;
 use grapevine_core::ids::ModelName;
 use grapevine_core::outcome::{Outcome, RetryOn};
+use grapevine_core::price::NanoUsd;
 use grapevine_observe::record::Tokens;
 
 use super::AccountLimits;
-use crate::ingress::limits::{Reserve, micros, reserve};
+use crate::ingress::limits::{Reserve, reserve};
 
 /// How long a call waits for rights of other nodes: as long as they take to come from the other side of the world. Another
 /// candidate may have some at once.
@@ -132,7 +133,7 @@ impl AccountRights {
         let used = billed.map(|billed| billed.input.saturating_add(billed.output));
         self.settle(now, |kind, taken| match kind {
             LimitKind::Tokens => used.unwrap_or(taken),
-            LimitKind::Money => cost.map_or(taken, micros),
+            LimitKind::Money => cost.map_or(taken, NanoUsd::micros),
             _ => taken,
         });
     }

@@ -124,8 +124,12 @@ impl Explainer {
             .models
             .retain(|model| key.as_deref().is_none_or(|key| key.allows(model)));
         shown["fallbacks"] = fallbacks(&standing_in);
-        if let Some(limited) = limits::of_key(key.as_deref()) {
-            shown["limits"] = limits::explain(&self.limits, &limited, self.driver.now());
+        let now = self.driver.now();
+        let limits = key
+            .as_deref()
+            .and_then(|key| limits::explain(&self.limits, key, model, now));
+        if let Some(limits) = limits {
+            shown["limits"] = limits;
         }
         let not_allowed = key.as_deref().and_then(|key| keys::refusal(key, model));
         let not_allowed = not_allowed.or(fenced.err());

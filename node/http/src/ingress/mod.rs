@@ -58,6 +58,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{ModelName, NodeName, RegionName};
@@ -69,6 +70,7 @@ use http::HeaderValue;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::limits::LimitsHandle;
+use grapevine_base::queue::QueueHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_config::address::Network;
 use grapevine_config::checked::ProxyProtocol;
@@ -123,6 +125,8 @@ pub struct IngressSettings {
     pub deadline: Duration,
     /// Tokens of an answer that are reserved where a request does not say how many it allows.
     pub output_cap: u64,
+    /// What becomes of a stream that used more than its key's limits have left.
+    pub overrun: OverrunRule,
     /// Whether streams that would not report their usage are asked to.
     pub asks_usage: bool,
     /// The client keys.
@@ -150,6 +154,8 @@ pub struct Context<L, P> {
     pub bodies: BodyBudget,
     /// The limits of keys.
     pub limits: LimitsHandle,
+    /// Where requests wait for a slot.
+    pub queue: QueueHandle,
     /// The upstreams that are not asked for token counts.
     pub usage_refusals: UsageRefusals,
     /// Calls own upstreams.

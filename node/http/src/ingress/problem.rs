@@ -16,6 +16,7 @@ use http::StatusCode;
 
 use grapevine_observe::metrics::RESIDENCY;
 
+pub(super) use limit::Reached;
 pub(super) use shape::Shape;
 
 /// The longest wait that an error of ours asks for: clients should retry soon, since a mesh recovers soon.
@@ -175,11 +176,6 @@ impl Problem {
         let message = "the request came back to the mesh it had left (CDN-Loop): an upstream's \
                        base_url points at a grapevine node";
         Self::new(StatusCode::LOOP_DETECTED, "loop_detected", message)
-    }
-
-    pub(super) fn node_full() -> Self {
-        let message = "this node is at its limit of requests in flight";
-        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
     }
 
     /// The limit of waiting polls is reached, of all or of this client.

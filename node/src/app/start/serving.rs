@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use grapevine_base::exchange::CallApi;
+use grapevine_base::queue::{QueueHandle, QueueTask};
 use grapevine_config::Config;
 use grapevine_http::accounts::AccountCalls;
 use grapevine_http::ingress::{
@@ -33,20 +34,46 @@ impl Ground {
 
     /// Opens the public address, unless the node serves no requests.
     pub(super) fn open(
-        &self,
+        &mut self,
         config: &Config,
         public_tls: Option<TlsHandle>,
+        ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
         context: impl Fn() -> Context<OwnUpstreams, Peers> + Send + Sync + 'static,
     ) -> Result<Option<Workers>, NodeStartError> {
         if !config.worker_mode.serves_requests() {
             return Ok(None);
         }
+        let queue = self.queue(config, ingress);
+        let context = move || Context {
+            queue: queue.clone(),
+            ..context()
+        };
         let address = config.listen;
         let (connections_max, metrics) = (self.shares.public, self.metrics.connections());
         let settings = translate::listen(config, public_tls, connections_max, metrics);
         Workers::start(settings, &self.vital, move |_worker| context())
             .map(Some)
             .map_err(|source| NodeStartError::Listen { address, source })
+    }
+
+    /// Lets requests wait for slots, where the configuration lets any.
+    fn queue(
+        &mut self,
+        config: &Config,
+        ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
+    ) -> QueueHandle {
+        let waiting_max = config.limits.waiting;
+        if waiting_max == 0 {
+            return QueueHandle::off();
+        }
+        let (handle, entries) = QueueHandle::new(waiting_max);
+        let (driver, ingress) = (&self.driver, Arc::clone(ingress));
+        let parts = (driver.clock(), driver.budget().clone());
+        let in_flight_max = move || ingress.load().in_flight_max;
+        let task = QueueTask::new(entries, waiting_max, parts, in_flight_max);
+        self.metrics.show_queue(handle.clone());
+        self.keep("waiting requests", task.run());
+        handle
     }
 
     /// A client of the own upstreams, for the runtime it is first used on.
@@ -90,6 +117,7 @@ impl Ground {
             recorder: recorder.clone(),
             bodies: bodies.clone(),
             limits: limits.clone(),
+            queue: QueueHandle::off(),
             usage_refusals: usage_refusals.clone(),
             local: local(),
             peers: peers.clone(),

@@ -24,7 +24,7 @@ const amount = ({ of }, units) => (of === 'budget' ? `$${(units / 1e6).toFixed(2
 
 /** A limit that refused requests may be a budget too: it has one line. */
 const all = ({ limited, budgets }) => {
-  const name = (limit) => `${limit.key}\n${limit.of}\n${limit.window}`;
+  const name = (limit) => `${limit.key}\n${limit.model}\n${limit.of}\n${limit.window}`;
   const refused = new Set(limited.map(name));
   return [...limited, ...budgets.filter((limit) => !refused.has(name(limit)))].map((limit) => ({ ...limit, name: name(limit) }));
 };
@@ -42,8 +42,10 @@ const update = (row, limit) => {
   setPill(state, isLimited ? 'warn' : 'good', isLimited ? 'limited' : 'within');
   const unit = limit.of === 'budget' ? '' : ` ${limit.of}`;
   const shown = [
-    limit.key,
-    `${amount(limit, limit.limit)}${unit} a ${limit.window}`,
+    `${limit.account ? 'account ' : ''}${limit.key}${limit.model ? ` for ${limit.model}` : ''}`,
+    limit.of === 'concurrency'
+      ? `${amount(limit, limit.limit)} requests at once`
+      : `${amount(limit, limit.limit)}${unit} a ${limit.window}`,
     `${amount(limit, limit.left)} (${percent(limit.left / Math.max(1, limit.limit))})`,
     amount(limit, limit.left_here),
     limit.whole_again_in_ms > 0 ? span(limit.whole_again_in_ms) : NONE,

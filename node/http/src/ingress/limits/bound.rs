@@ -4,9 +4,8 @@
 use grapevine_base::limits::LimitKind;
 use grapevine_base::scan;
 use grapevine_config::prices::PriceTable;
-use grapevine_core::escrow::estimate::{MicroMoney, RequestBound, TokenPrice};
+use grapevine_core::escrow::estimate::RequestBound;
 use grapevine_core::ids::ModelName;
-use grapevine_core::price::{ModelPrice, NanoUsd};
 
 use super::super::problem::Problem;
 
@@ -40,7 +39,7 @@ impl Reserve {
 
     pub(crate) const fn units(self, kind: LimitKind) -> u64 {
         match kind {
-            LimitKind::Requests => 1,
+            LimitKind::Concurrency | LimitKind::Requests => 1,
             LimitKind::Tokens => self.tokens,
             LimitKind::Money => self.money,
         }
@@ -66,7 +65,7 @@ pub(crate) fn reserve<'a>(
         for model in models {
             let price = prices.of(model);
             let price = price.ok_or_else(|| Problem::no_price(Some(model)))?;
-            money = money.max(bound.cost(highest(price)).0);
+            money = money.max(bound.cost(&price).micros());
             has_model = true;
         }
         if !has_model {
@@ -107,19 +106,10 @@ fn allowed(body: &[u8]) -> (Option<u64>, u64) {
     (tokens, answers.unwrap_or(1).max(1))
 }
 
-/// The price of a prompt's dearest token, and of an answer's, in millionths, rounded up.
-fn highest(price: ModelPrice) -> TokenPrice {
-    let micro = |nano: NanoUsd| MicroMoney(nano.0.div_ceil(1_000));
-    let input = price.input.max(price.cached_input).max(price.cache_write);
-    TokenPrice {
-        input_million: micro(input),
-        output_million: micro(price.output),
-        request: micro(price.request),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use grapevine_core::price::{ModelPrice, NanoUsd};
+
     use super::*;
 
     fn tokens(body: &str) -> u64 {
