@@ -5,15 +5,17 @@ import json
 import shutil
 import subprocess
 import time
+import time
 from dataclasses import dataclass
 
 from compare.packages import Debian
-from compare.processes import Failure, await_port, free_port
+from compare.processes import Failure, await_port, end_of_log, free_port
 from compare.rivals import RIVALS, grapevine_version, package_version, version
 
 MODEL = "gpt-4o"
 MESH = "bench"
-START_DEADLINE = 240
+# Python reads much before it listens.
+START_DEADLINE = 600
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ def grapevine(processes, directory, binary, upstream, keys, count):
         path = directory / f"{name}.yaml"
         path.write_text(json.dumps(config))
         running.append(processes.start(name, [binary, "node", "-c", path]))
-    for port in ports:
-        await_port(port, START_DEADLINE)
+    await_ports(ports, running)
     return Nodes(f"grapevine {grapevine_version(binary)}", "nothing", ports, running)
 
 
@@ -113,17 +114,33 @@ def litellm(processes, directory, upstream, keys, count):
             "model": f"openai/{MODEL}", "api_base": f"http://127.0.0.1:{upstream}/v1", "api_key": "none"}}],
         "general_settings": {"custom_auth": "custom_auth.user_api_key_auth",
                              "coordination_redis": {"host": "127.0.0.1", "port": redis_port}}}))
-    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION"}
+    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION",
+                   # It does not start without one; no client here has it.
+                   "LITELLM_MASTER_KEY": Key("operator", None).secret}
     ports = [free_port() for _ in range(count)]
     for index, port in enumerate(ports):
         running.append(processes.start(f"litellm-{index}", [
             program, "--config", config, "--host", "127.0.0.1", "--port", port, "--num_workers", "1",
             "--telemetry", "False"], environment))
-    for port in ports:
-        await_port(port, START_DEADLINE)
+    await_ports(ports, running)
     redis_version = version([redis, "--version"], r"v=(\S+)")
     beside = f"Redis {redis_version}; keys by custom_auth, no Postgres"
     return Nodes(f"LiteLLM {package_version(program, 'litellm')}", beside, ports, running)
+
+
+def await_ports(ports, running):
+    """Until something listens on each; a process that ends meanwhile is a failure, with its last words."""
+    end = time.monotonic() + START_DEADLINE
+    for port in ports:
+        while True:
+            try:
+                await_port(port, 1)
+                break
+            except Failure:
+                ended = [process for process in running if process.poll() is not None]
+                if ended or time.monotonic() > end:
+                    logs = "\n".join(end_of_log(process) for process in ended or running)
+                    raise Failure(f"nothing listens on port {port}:\n{logs}") from None
 
 
 def redis_server():
