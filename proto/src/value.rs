@@ -281,7 +281,7 @@ impl UpstreamPayload {
                 .collect(),
             models_out: ModelsOut::of(&fact.models_out),
             more: FurtherPayload::of(&fact.further),
-            account: fact.account.as_ref().map(AccountPayload::of),
+            account: fact.account.as_deref().map(AccountPayload::of),
             gone: false,
         }
     }
@@ -321,7 +321,11 @@ impl UpstreamPayload {
             dialects: Figure::dialects(self.dialects)?,
             models_out: self.models_out.into_standings()?,
             further: self.more.into_figures()?,
-            account: self.account.map(AccountPayload::into_fact).transpose()?,
+            account: self
+                .account
+                .map(AccountPayload::into_fact)
+                .transpose()?
+                .map(Box::new),
         })
     }
 

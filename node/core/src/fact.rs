@@ -159,7 +159,7 @@ pub struct UpstreamFact {
     /// Whole answers, sizes of prompts, and the age of it all.
     pub further: FurtherFigures,
     /// The account that it draws on, where that is named.
-    pub account: Option<AccountFact>,
+    pub account: Option<Box<AccountFact>>,
 }
 
 /// Models of one upstream at most that are published with a standing of their own.

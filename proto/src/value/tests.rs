@@ -147,13 +147,13 @@ fn with_account(quota: QuotaScope, rests: &[(Option<&str>, u64)]) -> UpstreamFac
         .iter()
         .map(|(name, seconds)| (name.map(model), Duration::from_secs(*seconds)));
     UpstreamFact {
-        account: Some(AccountFact {
+        account: Some(Box::new(AccountFact {
             spec: AccountSpec {
                 name: AccountName::new("openai-main").expect("a name"),
                 quota,
             },
             rests: rests.collect(),
-        }),
+        })),
         ..fact()
     }
 }

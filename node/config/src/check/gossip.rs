@@ -95,13 +95,15 @@ fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
         // The first to be left out.
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
-        account: upstream.account.as_ref().map(|name| AccountFact {
-            spec: AccountSpec {
-                name: name.clone(),
-                quota: upstream.provider.provider.quota_scope(),
-            },
-            // They are left out before any model is.
-            rests: BTreeMap::new(),
+        account: upstream.account.as_ref().map(|name| {
+            Box::new(AccountFact {
+                spec: AccountSpec {
+                    name: name.clone(),
+                    quota: upstream.provider.provider.quota_scope(),
+                },
+                // They are left out before any model is.
+                rests: BTreeMap::new(),
+            })
         }),
     }
 }

@@ -177,9 +177,11 @@ impl Local {
             dialects: self.spec.dialects,
             models_out: self.models_out(now),
             further: self.further(now),
-            account: self.spec.account.as_deref().map(|spec| AccountFact {
-                spec: spec.clone(),
-                rests: self.account_rests.remaining(now),
+            account: self.spec.account.as_deref().map(|spec| {
+                Box::new(AccountFact {
+                    spec: spec.clone(),
+                    rests: self.account_rests.remaining(now),
+                })
             }),
         }
     }

@@ -30,7 +30,10 @@ const USAGE: &str = r#"{"usage":{"prompt_tokens":30,"completion_tokens":20}}"#;
 
 /// An upstream that gives these answers in turn, or fails.
 #[derive(Clone)]
-struct Fake(Arc<Mutex<Vec<Result<(u16, HeaderMap, &'static str), Outcome>>>>);
+struct Fake(Arc<Mutex<Vec<FakeAnswer>>>);
+
+/// Status, headers and body, or how the call ended without them.
+type FakeAnswer = Result<(u16, HeaderMap, &'static str), Outcome>;
 
 impl CallLocal for Fake {
     async fn call(&self, _: Box<Call>) -> Result<Answer, CallFailure> {

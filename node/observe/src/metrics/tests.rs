@@ -57,13 +57,13 @@ fn node(name: &str) -> NodeView {
                 },
                 ..FurtherFigures::default()
             },
-            account: Some(AccountFact {
+            account: Some(Box::new(AccountFact {
                 spec: AccountSpec {
                     name: account(),
                     quota: QuotaScope::Account,
                 },
                 rests: BTreeMap::from([(Some(model(MODEL)), Duration::from_secs(60))]),
-            }),
+            })),
         }),
         reported_at: Instant::from_start(Duration::ZERO),
         stands_since: Instant::from_start(Duration::ZERO),

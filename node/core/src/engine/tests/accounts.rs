@@ -62,10 +62,10 @@ impl Bench {
         let rests = rests.iter().map(|(name, left)| (name.map(model), *left));
         let fact = UpstreamFact {
             models: BTreeMap::from(models),
-            account: Some(AccountFact {
+            account: Some(Box::new(AccountFact {
                 spec,
                 rests: rests.collect(),
-            }),
+            })),
             ..upstream_fact(Standing::Ready, TTFT)
         };
         self.receive(name, version, Fact::Upstream(fact));
