@@ -144,6 +144,7 @@ mod tests {
             window,
         };
         let specs = [
+            None,
             Some(spec(LimitWindow::Minute)),
             None,
             Some(spec(LimitWindow::Month)),

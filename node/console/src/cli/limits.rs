@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn limited_keys_and_faults_of_limits_are_shown() {
-        let page = r#"{"self": "a", "limits": {"limited_total": 3, "limited": [
+        let page = r#"{"self": "a", "limits": {"limited_total": 4, "limited": [
             {"key": "app", "of": "requests", "window": "minute", "limit": 100, "left": 3, "left_here": 0, "refused": 12,
              "refused_ms_ago": 4200.5},
             {"key": "app", "model": "m", "of": "concurrency", "window": "at once", "limit": 5, "left": 1, "left_here": 1,
