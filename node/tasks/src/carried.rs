@@ -7,7 +7,7 @@ use grapevine_base::limits::{HolderLimits, KeySpecs, LimitHolder, LimitKind};
 use grapevine_core::escrow::spec::{LimitSpec, LimitWindow};
 use serde::{Deserialize, Serialize};
 
-use super::task::{CheckedText, ModelText};
+use super::checked_text::{CheckedText, ModelText};
 
 /// The limits of one issued key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

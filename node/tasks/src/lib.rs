@@ -23,6 +23,7 @@ pub mod batch;
 pub mod behalf;
 pub mod cancel_notifier;
 mod carried;
+mod checked_text;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod hub;

@@ -3,8 +3,8 @@
 //! The reservation is an upper bound of text, so few streams outgrow theirs: those about images, sounds and files, whose
 //! tokens are more than the bytes that name them, and those of upstreams that do not keep to `max_tokens`.
 //!
-//! What a stream has used is what its upstream reported, where it reports on the way, and one token for each event at
-//! least: never more than what was used, so that no stream ends too early; the rest is settled at its end. More is taken
+//! What a stream has used is what its upstream reported, where it reports on the way, and a token for each event
+//! since: hardly more than what was used, so that no stream ends too early; the rest is settled at its end. More is taken
 //! [`GROWTH_STEP`] ahead, so that a stream does not stop for it.
 //!
 //! A stream is not ended by the counts that come with its last event, when everything is used already: [`SLACK_BYTES`]

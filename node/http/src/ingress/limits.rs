@@ -205,12 +205,14 @@ impl HeldRights {
         let tokens = tokens.map(|tokens| tokens.input.saturating_add(tokens.output));
         let cost = record.cost.map(NanoUsd::micros);
         // What a stream that was cut off had reported last may be less than what passed.
-        let grown = &self.grown;
+        let is_cut_off = record.error.is_some();
+        let grown = Some(&self.grown).filter(|_| is_cut_off);
+        let grown = grown.map_or((0, 0), |grown| (grown.tokens, grown.money));
         for held in &mut self.held {
             for (kind, reported, seen) in [
                 (LimitKind::Concurrency, Some(0), 0),
-                (LimitKind::Tokens, tokens, grown.tokens),
-                (LimitKind::Money, cost, grown.money),
+                (LimitKind::Tokens, tokens, grown.0),
+                (LimitKind::Money, cost, grown.1),
             ] {
                 if let Some(taken) = held.taken[kind as usize].take() {
                     let used = reported.unwrap_or(taken.units()).max(seen);

@@ -27,9 +27,23 @@ pub(in super::super) enum StreamForm {
     Frames,
 }
 
+/// Events of a stream that carry no token: its first, or those that follow the last counts, such as `[DONE]`.
+const EVENTS_WITHOUT: u64 = 2;
+
+/// Nothing is reported yet.
+const NONE: Tokens = Tokens {
+    input: None,
+    cached: None,
+    cache_written: None,
+    output: None,
+};
+
 /// What of a stream was seen.
 #[derive(Debug)]
 pub(super) struct Grown {
+    /// What was reported last.
+    reported: Tokens,
+    /// Events since then.
     events: u64,
     /// What the stream used at least.
     pub(super) tokens: u64,
@@ -111,6 +125,7 @@ impl HeldLimits {
 impl Grown {
     pub(super) const fn none() -> Self {
         Self {
+            reported: NONE,
             events: 0,
             tokens: 0,
             money: 0,
@@ -124,10 +139,18 @@ impl Grown {
             StreamForm::Text => &DATA,
             StreamForm::Frames => &FRAME,
         };
-        self.events += events.find_iter(piece.bytes).count() as u64;
+        let events = events.find_iter(piece.bytes).count() as u64;
+        if piece.reported == self.reported {
+            self.events += events;
+        } else {
+            // Those of the piece are within what was reported, or will be in what is reported next.
+            self.events = 0;
+            self.reported = piece.reported;
+        }
         let reported = piece.reported.billed().unwrap_or_default();
+        let since = self.events.saturating_sub(EVENTS_WITHOUT);
         let used = BilledTokens {
-            output: reported.output.max(self.events),
+            output: reported.output.saturating_add(since),
             ..reported
         };
         self.tokens = used.input.saturating_add(used.output);
@@ -163,22 +186,27 @@ mod tests {
     }
 
     #[test]
-    fn each_event_is_a_token_until_more_are_reported() {
+    fn each_event_since_the_last_counts_is_a_token_but_two() {
         let mut grown = Grown::none();
         let none = Tokens::default();
-        assert_eq!(seen(&mut grown, b"data: a\n\ndata: b\n\nda", none), (2, 4));
-        assert_eq!(seen(&mut grown, b"ta: c\n\n", none), (2, 4));
+        let three = b"data: a\n\ndata: b\n\ndata: c\n\nda";
+        assert_eq!(seen(&mut grown, three, none), (1, 2));
+        assert_eq!(seen(&mut grown, b"ta: d\n\n", none), (1, 2));
         let reported = Tokens {
             input: Some(1_000),
             output: Some(1),
             ..none
         };
-        assert_eq!(seen(&mut grown, b"data: d\n\n", reported), (1_003, 6));
+        assert_eq!(seen(&mut grown, b"data: e\n\n", reported), (1_001, 2));
+        assert_eq!(seen(&mut grown, three, reported), (1_002, 4));
         let reported = Tokens {
             output: Some(500),
             ..reported
         };
-        assert_eq!(seen(&mut grown, b"", reported), (1_500, 1_000));
+        assert_eq!(seen(&mut grown, b"data: f\n\n", reported), (1_500, 1_000));
+        // The end of the stream.
+        let last = b"data: [DONE]\n\n";
+        assert_eq!(seen(&mut grown, last, reported), (1_500, 1_000));
     }
 
     #[test]
@@ -186,7 +214,7 @@ mod tests {
         let mut grown = Grown::none();
         let piece = StreamPiece {
             form: StreamForm::Frames,
-            bytes: b"\0\0\0\x80\x0b:event-type\x07\0\x11contentBlockDelta data: data:",
+            bytes: &b"\0\0\0\x80\x0b:event-type\x07\0\x11contentBlockDelta data: data:".repeat(3),
             reported: Tokens::default(),
         };
         assert_eq!(grown.see(piece, None), (GROWTH_STEP, 0));
