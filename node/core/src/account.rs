@@ -18,7 +18,6 @@ pub use remaining::{ProviderQuota, RemainingQuota, reset_span};
 use crate::ids::{AccountName, ModelName};
 use crate::outcome::COOLDOWN_MAX;
 use crate::time::Instant;
-use crate::view::{Candidate, UpstreamView};
 
 /// Models of one upstream at most for which its account rests at once; one more entry is for all of them.
 pub const ACCOUNT_RESTS_MAX: usize = 8;
@@ -136,22 +135,6 @@ impl AccountRests {
             let rest = rests.entry(model.clone()).or_insert(*until);
             *rest = (*rest).max(*until);
         }
-    }
-}
-
-impl Candidate {
-    /// How much longer the account that it draws on rests; `None` where it does not.
-    pub fn account_rests_for(&self, now: Instant) -> Option<Duration> {
-        let left = now.until(self.account_rests_until?);
-        (!left.is_zero()).then_some(left)
-    }
-}
-
-impl UpstreamView {
-    /// The account that it shares limits with.
-    pub fn shared_account(&self) -> Option<&AccountName> {
-        let spec = self.account.as_deref()?;
-        (spec.quota == QuotaScope::Account).then_some(&spec.name)
     }
 }
 

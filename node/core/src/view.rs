@@ -7,6 +7,8 @@
 //! Bound: one [`Candidate`] for each (upstream, model) of the mesh, about 200 bytes. At 1,000 nodes
 //! with two upstreams of ten models that is 20,000, or 4 MB.
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,6 @@ use crate::account::AccountSpec;
 use crate::dialect::DialectSet;
 use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::geo_point::GeoPoint;
-use crate::health::EjectionReason;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::latency::{AnswerClass, ByClass, FirstByte, RequestShape, Tries, size_adds};
 use crate::limit::InFlight;
@@ -314,26 +315,6 @@ impl Candidate {
     /// Whether its owner refused a request by a state that it has not published yet.
     pub fn is_refused(&self, now: Instant) -> bool {
         self.refused_until.is_some_and(|until| now < until)
-    }
-
-    /// Whether others go first.
-    pub fn is_suspect(&self) -> bool {
-        let is = |standing| matches!(standing, Standing::Suspect { .. });
-        is(self.upstream.standing) || self.model_standing.is_some_and(is)
-    }
-
-    /// Whether its owner says that it answers nobody: a request that waits for it should go elsewhere.
-    pub fn answers_nobody(&self) -> bool {
-        let is_silent = |standing| {
-            matches!(
-                standing,
-                Standing::Ejected { .. }
-                    | Standing::Suspect {
-                        reason: EjectionReason::Stall
-                    }
-            )
-        };
-        is_silent(self.upstream.standing) || self.model_standing.is_some_and(is_silent)
     }
 
     /// How long it still asks for no requests; `None` where it does not.

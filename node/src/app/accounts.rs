@@ -10,7 +10,7 @@ use grapevine_config::prices::PriceTable;
 use grapevine_core::account::AccountSpec;
 use grapevine_core::escrow::spec::{LimitSpec, LimitWindow};
 use grapevine_core::ids::UpstreamName;
-use grapevine_http::accounts::{AccountLimits, AccountSettings};
+use grapevine_http::accounts::{AccountLimits, AccountSettings, AccountTable};
 use grapevine_keys::rights::BudgetPeriod;
 
 /// What `upstream` draws on, for the engine.
@@ -18,6 +18,13 @@ pub(super) fn spec(upstream: &UpstreamConfig) -> Option<Arc<AccountSpec>> {
     let name = upstream.account.clone()?;
     let quota = upstream.provider.provider.quota_scope();
     Some(Arc::new(AccountSpec { name, quota }))
+}
+
+/// The accounts of the upstreams of `config`.
+pub(super) fn table(config: &Config) -> AccountTable {
+    let table = AccountTable::default();
+    table.replace(of_upstreams(config));
+    table
 }
 
 /// By upstream; one without an account is not in it.

@@ -2,6 +2,7 @@
 //! publishes that it is ready.
 
 mod serving;
+mod shown;
 
 use std::sync::Arc;
 
@@ -55,6 +56,7 @@ use super::tasks::{self, Tasks};
 use super::traced::Traced;
 use super::usage::UsageDesk;
 use super::{App, NodeStartError, accounts, capacity, reload, translate};
+use shown::{filed_keys, show};
 
 impl App {
     /// Starts a node on the current runtime, which must be a current-thread one.
@@ -252,8 +254,6 @@ impl Ground {
         } = outlets;
         let metrics = Metrics::new(config.node.name.as_str(), config.node.region.as_str());
         let targets = UpstreamTargets::new(translate::upstreams(config))?;
-        let account_table = AccountTable::default();
-        account_table.replace(accounts::of_upstreams(config));
         let probe_targets = prober::ProbeTargets::default();
         probe_targets.store(Arc::new(translate::probes(config)));
         let tls = upstream::tls_config()
@@ -279,7 +279,7 @@ impl Ground {
             bodies: translate::bodies(config, &metrics),
             metrics: metrics.clone(),
             targets,
-            accounts: account_table,
+            accounts: accounts::table(config),
             probe_targets,
             readiness,
             geography,
@@ -385,12 +385,6 @@ async fn configure_engine(config: &Config, driver: &DriverHandle) {
     ] {
         driver.send(event).await;
     }
-}
-
-/// The current configuration, for the operator.
-fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Value + Send + Sync> {
-    let config = Arc::clone(config);
-    Arc::new(move || Value::clone(&config.load()))
 }
 
 async fn serve_admin(admin: Admin, listener: TcpListener) {

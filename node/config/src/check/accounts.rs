@@ -7,7 +7,7 @@ use grapevine_core::ids::AccountName;
 use super::super::checked::{
     AccountConfig, LimitsConfig, NodeConfig, UpstreamConfig, UpstreamModels,
 };
-use super::super::file::{AccountFile, Item};
+use super::super::file::{AccountFile, ConfigFile, Item};
 use super::super::nearest;
 use super::super::prices::PriceTable;
 use super::node::NAME_FORM;
@@ -17,7 +17,23 @@ use super::{Checker, items};
 const ACCOUNTS_MAX: usize = 256;
 
 impl Checker<'_> {
-    pub(super) fn accounts(&mut self, list: &Option<Vec<Item<AccountFile>>>) -> Vec<AccountConfig> {
+    /// The prices and the accounts of the file, which must fit the `upstreams`, given with their keys; `node` is this one,
+    /// where it has a mesh.
+    pub(super) fn prices_and_accounts(
+        &mut self,
+        file: &ConfigFile,
+        upstreams: &[(String, UpstreamConfig)],
+        limits: &LimitsConfig,
+        node: Option<&NodeConfig>,
+    ) -> (PriceTable, Vec<AccountConfig>) {
+        let prices = self.prices(&file.prices);
+        let accounts = self.accounts(&file.accounts);
+        self.accounts_are_known(upstreams, &accounts);
+        self.account_limits_hold(upstreams, &accounts, limits, &prices, node);
+        (prices, accounts)
+    }
+
+    fn accounts(&mut self, list: &Option<Vec<Item<AccountFile>>>) -> Vec<AccountConfig> {
         let written = list.as_ref().map_or(0, Vec::len);
         if written > ACCOUNTS_MAX {
             let problem = format!("names {written} accounts, more than {ACCOUNTS_MAX}");
@@ -50,8 +66,8 @@ impl Checker<'_> {
         accounts
     }
 
-    /// Checks that the accounts of `upstreams`, given with their keys, are there.
-    pub(super) fn accounts_are_known(
+    /// Checks that the accounts of `upstreams` are there.
+    fn accounts_are_known(
         &mut self,
         upstreams: &[(String, UpstreamConfig)],
         accounts: &[AccountConfig],
@@ -76,8 +92,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks that the limits of accounts can be applied to `upstreams`; `node` is this one, where it has a mesh.
-    pub(super) fn account_limits_hold(
+    /// Checks that the limits of accounts can be applied to `upstreams`.
+    fn account_limits_hold(
         &mut self,
         upstreams: &[(String, UpstreamConfig)],
         accounts: &[AccountConfig],

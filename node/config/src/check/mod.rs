@@ -117,11 +117,8 @@ impl Checker<'_> {
         let (limits, issued_keys, keys) = self.keys_and_limits(file, (&node, &mesh), public);
         let oidc = self.oidc(file.oidc.as_ref(), node.as_ref());
         self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
-        let prices = self.prices(&file.prices);
-        let accounts = self.accounts(&file.accounts);
-        self.accounts_are_known(&upstreams, &accounts);
         let member = node.as_ref().filter(|_| has_mesh);
-        self.account_limits_hold(&upstreams, &accounts, &limits, &prices, member);
+        let (prices, accounts) = self.prices_and_accounts(file, &upstreams, &limits, member);
         let ledger = self.ledger(file.ledger.as_ref());
         let own = node.as_ref().map(|node| &node.region);
         let (geo, residency) = self.geography(file, routing.strategy, own, &keys);
