@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use grapevine_base::clock;
 use grapevine_base::driver::DriverHandle;
@@ -20,9 +19,7 @@ use grapevine_config::Config;
 use grapevine_config::checked::IssuedKeysConfig;
 use grapevine_console::admin::{StatementsRefused, TakeStatements};
 use grapevine_core::ids::NodeName;
-use grapevine_http::ingress::IngressSettings;
 use grapevine_http::upstream::IdentityClient;
-use grapevine_keys::rights::ClientKey;
 use grapevine_keys::ring::{KeyRing, StatementRefusal};
 use grapevine_keys::statement_file;
 use grapevine_keys::statements::Merged;
@@ -247,12 +244,4 @@ impl Spreading {
             None => exchange::alone(keeper, pushes).await,
         }
     }
-}
-
-/// The keys of the file that is in use.
-pub(super) fn filed(
-    ingress: &Arc<ArcSwap<IngressSettings>>,
-) -> Arc<dyn Fn() -> Vec<Arc<ClientKey>> + Send + Sync> {
-    let ingress = Arc::clone(ingress);
-    Arc::new(move || ingress.load().keys.filed())
 }

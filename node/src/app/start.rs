@@ -46,7 +46,7 @@ use tokio::task::AbortHandle;
 
 use super::geography::Geography;
 use super::insides::Insides;
-use super::keys::{self, KeyKeeper, Spreading};
+use super::keys::{KeyKeeper, Spreading};
 use super::limits::{self, LimitDriver};
 use super::links::{self, Mesh};
 use super::losses::losses;
@@ -350,7 +350,7 @@ impl Ground {
             connections_max: self.shares.admin,
             mode: config.worker_mode.clone(),
             keys: Arc::new(self.keys.clone()),
-            filed_keys: keys::filed(ingress),
+            filed_keys: filed_keys(ingress),
             usage: Arc::new(self.usage.clone()),
             limits: self.limits.clone(),
             tasks: Router::new(),

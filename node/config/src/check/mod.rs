@@ -119,12 +119,10 @@ impl Checker<'_> {
         self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
         let member = node.as_ref().filter(|_| has_mesh);
         let (prices, accounts) = self.prices_and_accounts(file, &upstreams, &limits, member);
-        let ledger = self.ledger(file.ledger.as_ref());
         let own = node.as_ref().map(|node| &node.region);
         let (geo, residency) = self.geography(file, routing.strategy, own, &keys);
         let taken = [("listen", listen), ("admin.listen", admin.listen)];
         let dns = self.dns(file, node.as_ref(), &taken);
-        let cors = self.cors(file.cors.as_ref());
         let drain = self.drain(file.drain.as_ref());
         let tasks = self.tasks(file.tasks.as_ref(), node.as_ref());
         let (log, tracing) = self.observability(file);
@@ -150,8 +148,8 @@ impl Checker<'_> {
             issued_keys,
             oidc,
             prices,
-            ledger,
-            cors,
+            ledger: self.ledger(file.ledger.as_ref()),
+            cors: self.cors(file.cors.as_ref()),
             tasks,
             drain,
             log,

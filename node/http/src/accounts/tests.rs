@@ -135,6 +135,7 @@ async fn own_rights(handle: LimitsHandle, clock: Clock, mut orders: mpsc::Receiv
                         id,
                         purse,
                         opened_at: clock.now(),
+                        refusals: Arc::default(),
                     });
                 }
                 // Of budgets a write is opened, and confirmed.
