@@ -7,8 +7,10 @@
 //! A value has a limit, since an oversize one starves every key after it in chitchat. What does not fit is left out
 //! by the writer, which reports how much.
 
+mod account;
 pub mod envelope;
 mod figure;
+mod fitting;
 mod further;
 mod models_out;
 mod node;
@@ -25,6 +27,7 @@ use grapevine_core::ids::{ModelName, NameError, UpstreamName};
 use grapevine_core::units::{Share, Tier, Weight};
 use serde::{Deserialize, Serialize, Serializer};
 
+use account::AccountPayload;
 use figure::Figure;
 use further::FurtherPayload;
 use models_out::ModelsOut;
@@ -122,7 +125,7 @@ pub fn encode(fact: &Fact, bytes_max: usize) -> Result<Payload, ValueError> {
             gone: true,
             ..UpstreamPayload::default()
         }),
-        Fact::Upstream(fact) => fitting(fact, bytes_max),
+        Fact::Upstream(fact) => fitting::fitting(fact, bytes_max),
         Fact::Rules(fact) => rules::fitting(fact, bytes_max),
     };
     if payload.json.len() > bytes_max {
@@ -176,63 +179,6 @@ pub(crate) fn whole(payload: &impl Serialize) -> Payload {
     }
 }
 
-/// The payload of `fact` with as much of its models as fits: first go the further figures, those of models before the others, then what stands
-/// against models that clients name, then the times, then what stands against the others, then models.
-fn fitting(fact: &UpstreamFact, bytes_max: usize) -> Payload {
-    let mut payload = UpstreamPayload::from_fact(fact);
-    let complete = |payload: &UpstreamPayload| {
-        let json = json(payload);
-        (json.len() <= bytes_max).then_some(Payload {
-            json,
-            models_left_out: 0,
-        })
-    };
-    if let Some(complete) = complete(&payload) {
-        return complete;
-    }
-    payload.more.leave_models_out();
-    if let Some(complete) = complete(&payload) {
-        return complete;
-    }
-    payload.more = FurtherPayload::default();
-    if let Some(complete) = complete(&payload) {
-        return complete;
-    }
-    payload.models_out.keep_listed(&fact.models);
-    if let Some(complete) = complete(&payload) {
-        return complete;
-    }
-    let times: Vec<_> = payload.models.values_mut().map(Option::take).collect();
-    if let Some(complete) = complete(&payload) {
-        return complete;
-    }
-    payload.models_out = ModelsOut::default();
-    for (model, time) in payload.models.values_mut().zip(times) {
-        *model = time;
-    }
-    if let Some(complete) = complete(&payload) {
-        return complete;
-    }
-    let models = std::mem::take(&mut payload.models);
-    let mut bytes = json(&payload).len() + r#","models":{}"#.len();
-    let (any, named): (Vec<_>, Vec<_>) = models
-        .into_keys()
-        .partition(|model| model == ModelName::ANY);
-    let total = any.len() + named.len();
-    for model in any.into_iter().chain(named) {
-        // `"model":0,`; the first needs no comma, which leaves one byte unused.
-        bytes += json(&model).len() + 3;
-        if bytes > bytes_max {
-            break;
-        }
-        payload.models.insert(model, None);
-    }
-    Payload {
-        models_left_out: total - payload.models.len(),
-        json: json(&payload),
-    }
-}
-
 /// Zero and absent are the same for every time here: unmeasured.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -274,6 +220,8 @@ struct UpstreamPayload {
     /// What nodes of earlier versions do not read.
     #[serde(skip_serializing_if = "FurtherPayload::is_empty")]
     more: FurtherPayload,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<AccountPayload>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     gone: bool,
 }
@@ -333,6 +281,7 @@ impl UpstreamPayload {
                 .collect(),
             models_out: ModelsOut::of(&fact.models_out),
             more: FurtherPayload::of(&fact.further),
+            account: fact.account.as_deref().map(AccountPayload::of),
             gone: false,
         }
     }
@@ -372,6 +321,11 @@ impl UpstreamPayload {
             dialects: Figure::dialects(self.dialects)?,
             models_out: self.models_out.into_standings()?,
             further: self.more.into_figures()?,
+            account: self
+                .account
+                .map(AccountPayload::into_fact)
+                .transpose()?
+                .map(Box::new),
         })
     }
 

@@ -123,6 +123,14 @@ await page.addInitScript(fakeMesh);
 await page.goto(url);
 await page.waitForFunction(() => document.querySelectorAll('#nodes tbody tr').length === 30);
 await page.waitForFunction(() => document.querySelectorAll('.rows .row').length === 12);
+// A budget that refuses requests has one line, and what is left of it.
+const limits = await page.$$eval('#limits tbody tr', (rows) => rows.map((it) => [...it.children].map((cell) => cell.textContent).slice(0, 4).join(' | ')));
+assert.deepEqual(limits, [
+  'limited | app | 600 requests a minute | 12 (2.0 %)',
+  'limited | gvk_5b0c1d6a2f9e4c7788aa90ef | $50.00 a month | $0.13 (0.3 %)',
+  'within | batch | $10.00 a day | $7.31 (73 %)',
+]);
+assert.match(await page.textContent('#limits-note'), /^212 keys with limits here · 17 more · limits.file cannot be written$/);
 await pictures('thirty');
 assert.deepEqual([...hosts], [new URL(url).host]);
 assert.deepEqual(complaints, []);

@@ -45,6 +45,17 @@ export const fakeMesh = () => {
   const mesh = {
     self: 'sgp-1', region: 'sgp', version: '0.1.0', worker_mode: '', time: 1_790_000_000, under_way: 37, totals, regions: sums, nodes,
     readiness: { ready: true, reasons: [], warnings: ['keys: none are configured, so the public address lets everyone in'] },
+    limits: {
+      keys: 212, limited_total: 19, budgets_total: 2, faults: { store_is_old: 0, clock_differs: 0, unsaved: 3 },
+      limited: [
+        { key: 'app', issued: false, of: 'requests', unit: 'requests', window: 'minute', limit: 600, left: 12, left_here: 0, whole_again_in_ms: 58_000, refused: 1_204, refused_ms_ago: 400 },
+        { key: 'gvk_5b0c1d6a2f9e4c7788aa90ef', issued: true, of: 'budget', unit: 'micro_usd', window: 'month', limit: 50_000_000, left: 130_000, left_here: 130_000, whole_again_in_ms: 864_000_000, refused: 3, refused_ms_ago: 61_000 },
+      ],
+      budgets: [
+        { key: 'gvk_5b0c1d6a2f9e4c7788aa90ef', issued: true, of: 'budget', unit: 'micro_usd', window: 'month', limit: 50_000_000, left: 130_000, left_here: 130_000, whole_again_in_ms: 864_000_000, refused: 3, refused_ms_ago: 61_000 },
+        { key: 'batch', issued: false, of: 'budget', unit: 'micro_usd', window: 'day', limit: 10_000_000, left: 7_310_000, left_here: 620_000, whole_again_in_ms: 31_000_000, refused: 0, refused_ms_ago: null },
+      ],
+    },
     unserved: [{ service: 'my-plugin:process', node: 'sgp-1', waiting: 7 }],
     forwarded: [['jpn-1', 410, 2], ['usa-1', 96, 31], ['eur-1', 52, 0], ['aus-1', 12, 0]].map(([node, attempts, failed]) => ({ node, attempts, failed })),
     origins: [['SG', 1, 104, 1_800], ['MY', 3, 102, 310], ['ID', -5, 120, 240], ['IN', 22, 79, 120], ['DE', 51, 9, 44]].map(([area, lat, lon, requests]) => ({ area, location: { lat, lon }, requests })),

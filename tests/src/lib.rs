@@ -40,6 +40,7 @@ pub mod dice;
 pub mod echo;
 pub mod events;
 pub mod hold;
+pub mod identity;
 pub mod load;
 pub mod memory;
 pub mod mesh;

@@ -41,11 +41,16 @@ pub enum BodySender<'a> {
 impl BodySender<'_> {
     /// The client at `address`.
     pub fn at(address: IpAddr) -> Self {
-        const NETWORK: u128 = u128::MAX << 64;
-        Self::Address(match address.to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
-            address => address,
-        })
+        Self::Address(network(address))
+    }
+}
+
+/// What stands for a client at `address`: of an IPv6 address its /64, of which a client has a whole one.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    const NETWORK: u128 = u128::MAX << 64;
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+        address => address,
     }
 }
 

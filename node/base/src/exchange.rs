@@ -20,6 +20,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::call_body::CallBody;
 use crate::coding::CodingError;
+use crate::limits::HolderLimits;
 
 /// Names a request over all of its attempts and hops. At most 128 visible ASCII characters.
 pub type RequestId = Arc<str>;
@@ -185,6 +186,8 @@ pub struct OwnRequest {
     pub allow_regions: Vec<RegionName>,
     /// The models that its key may use; `None` is every model.
     pub allow_models: Option<Arc<BTreeSet<ModelName>>>,
+    /// The limits of its issued key, of all models; empty where it has none, and of a static key, whose are looked up.
+    pub limits: Vec<HolderLimits>,
     /// Equal for requests of the same conversation.
     pub session: Option<u64>,
     /// The time limit of the answer's first byte; `None` uses the configured one.
@@ -223,6 +226,8 @@ pub struct TaskCaller {
     pub services: Option<Arc<BTreeSet<ServiceKey>>>,
     /// The models that its key may use; `None` is every model.
     pub models: Option<Arc<BTreeSet<ModelName>>>,
+    /// The limits of its issued key, of all models; empty where it has none, and of a static key.
+    pub limits: Vec<HolderLimits>,
     /// Where it is.
     pub client: ClientOrigin,
     /// The regions that may see its content, this node's among them; empty when all may.

@@ -36,6 +36,9 @@ pub const LOST: HeaderName = HeaderName::from_static("x-grapevine-lost");
 /// Of a translated error: the beginning of the upstream's own.
 pub const UPSTREAM_ERROR: HeaderName = HeaderName::from_static("x-grapevine-upstream-error");
 
+/// Of the 429 by which the owner of an upstream says that it was not asked: the account whose limit is reached.
+pub const ACCOUNT_LIMIT: HeaderName = HeaderName::from_static("x-grapevine-account-limit");
+
 /// Why an answer is what it is: what chose its upstream, or the code of an error of ours.
 pub const REASON: HeaderName = HeaderName::from_static("x-grapevine-reason");
 

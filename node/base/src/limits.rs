@@ -4,6 +4,9 @@
 //! table, and told of purses that are empty; it publishes a new table when a key is met for the first time or its
 //! limits have changed, and wakes requests that wait when rights may have come.
 
+mod holder;
+mod shown;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,60 +22,14 @@ use tokio::time::timeout_at;
 
 use crate::clock::Clock;
 
+pub use holder::{HolderLimits, KeySpecs, LimitHolder, LimitKind};
+pub use shown::{BUDGETS_MAX, LIMITED_MAX, LimitRefusals, LimitStanding, LimitsOverview, overview};
+
 /// Orders that wait for the task; a request that finds it full is refused like one whose purse is empty.
 const ORDERS_MAX: usize = 4_096;
 
 /// How long a request waits for the task to open its key's limits.
 const OPEN_WAIT: Duration = Duration::from_secs(2);
-
-/// What a limit counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitKind {
-    /// Requests.
-    Requests,
-    /// Tokens of prompts and answers.
-    Tokens,
-    /// Millionths of a US dollar.
-    Money,
-}
-
-impl LimitKind {
-    /// All of them, in the order in which a request takes from them.
-    pub const ALL: [Self; 3] = [Self::Requests, Self::Tokens, Self::Money];
-
-    /// Its name in answers, metrics and explanations.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Tokens => "tokens",
-            Self::Money => "budget",
-        }
-    }
-}
-
-/// The limits of one key, in the order of [`LimitKind::ALL`]; `None` is no limit.
-pub type KeySpecs = [Option<LimitSpec>; 3];
-
-/// Whose limits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum LimitHolder {
-    /// A static key, by its name.
-    Filed(Arc<str>),
-    /// An issued key, by its id.
-    Issued(Arc<str>),
-}
-
-impl LimitHolder {
-    /// The name of its limit of `kind` over `spec`'s window, the same at every node.
-    pub fn limit(&self, kind: LimitKind, spec: LimitSpec) -> LimitId {
-        let (of, name) = match self {
-            Self::Filed(name) => ("key", name),
-            Self::Issued(id) => ("issued key", id),
-        };
-        let window = format!("{:?}", spec.window);
-        LimitId::of(&[of, name, kind.as_str(), &window])
-    }
-}
 
 /// An open limit.
 #[derive(Clone, Debug)]
@@ -85,6 +42,8 @@ pub struct OpenLimit {
     pub purse: Arc<Purse>,
     /// A purse is filled a moment after it was opened.
     pub opened_at: Instant,
+    /// The requests that were refused at it.
+    pub refusals: Arc<LimitRefusals>,
 }
 
 /// The open limits of one key.
@@ -92,14 +51,18 @@ pub struct OpenLimit {
 pub struct KeyPurses {
     /// As they were opened.
     pub specs: KeySpecs,
-    limits: [Option<OpenLimit>; 3],
+    limits: [Option<OpenLimit>; LimitKind::ALL.len()],
     /// In nanoseconds since the start of the process.
     used_at: AtomicU64,
 }
 
 impl KeyPurses {
     /// Opened at `now`.
-    pub fn new(now: Instant, specs: KeySpecs, limits: [Option<OpenLimit>; 3]) -> Self {
+    pub fn new(
+        now: Instant,
+        specs: KeySpecs,
+        limits: [Option<OpenLimit>; LimitKind::ALL.len()],
+    ) -> Self {
         let purses = Self {
             specs,
             limits,
@@ -112,6 +75,12 @@ impl KeyPurses {
     /// The limit of `kind`, where the key has one.
     pub fn limit(&self, kind: LimitKind) -> Option<&OpenLimit> {
         self.limits[kind as usize].as_ref()
+    }
+
+    /// All of them.
+    pub fn open(&self) -> impl Iterator<Item = (&OpenLimit, LimitSpec)> {
+        let open = self.limits.iter().zip(self.specs);
+        open.filter_map(|(limit, spec)| limit.as_ref().zip(spec))
     }
 
     /// What the client is told of its limit of `kind`.
@@ -189,6 +158,7 @@ impl LimitFault {
 #[derive(Debug, Default)]
 struct LimitCounts {
     refused: [AtomicU64; LimitKind::ALL.len()],
+    overrun: [AtomicU64; LimitKind::ALL.len()],
     waited: AtomicU64,
     faults: [AtomicU64; LimitFault::ALL.len()],
 }
@@ -262,6 +232,24 @@ impl LimitsHandle {
         self.0.counts.faults[fault as usize].fetch_add(1, Relaxed);
     }
 
+    /// Has others asked for what a purse lacks, without a wait.
+    pub fn ask(&self, limit: LimitId) {
+        if let Some(orders) = &self.0.orders {
+            // A full queue: the task's tick borrows too.
+            let _ = orders.try_send(LimitOrder::Empty(limit));
+        }
+    }
+
+    /// Counts a stream that used more than `kind` had, the first time that this shows.
+    pub fn count_overrun(&self, kind: LimitKind) {
+        self.0.counts.overrun[kind as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Streams that used more than `kind` had.
+    pub fn overruns(&self, kind: LimitKind) -> u64 {
+        self.0.counts.overrun[kind as usize].load(Relaxed)
+    }
+
     /// The purses of a key with these limits. No lock, and no wait unless the key was not met lately.
     ///
     /// # Errors
@@ -293,6 +281,23 @@ impl LimitsHandle {
             .map_err(|_| LimitsOutOfUse::Busy)
     }
 
+    /// As [`LimitsHandle::take`], of a limit that is no key's, and is not counted here.
+    ///
+    /// # Errors
+    /// Where fewer are there.
+    pub async fn take_uncounted(
+        &self,
+        clock: Clock,
+        limit: &OpenLimit,
+        units: u64,
+        deadline: tokio::time::Instant,
+    ) -> Result<Reservation, PurseEmpty> {
+        match limit.purse.take(clock.now(), units) {
+            Ok(taken) => Ok(taken),
+            Err(_) => self.wait_for(clock, limit, units, deadline).await,
+        }
+    }
+
     /// Takes `units` of a limit; where other nodes may have what is missing, waits for it until `deadline`, and
     /// [`ASK_WAIT`] at most.
     ///
@@ -312,7 +317,10 @@ impl LimitsHandle {
         let taken = self.wait_for(clock, limit, units, deadline).await;
         let count = match &taken {
             Ok(_) => &counts.waited,
-            Err(_) => &counts.refused[limit.kind as usize],
+            Err(_) => {
+                limit.refusals.count(clock.now());
+                &counts.refused[limit.kind as usize]
+            }
         };
         count.fetch_add(1, Relaxed);
         taken
@@ -333,12 +341,11 @@ impl LimitsHandle {
         };
         let may_wait =
             |empty: PurseEmpty| empty.may_wait || clock.now().since(limit.opened_at) < ASK_WAIT;
-        let Some(orders) = self.0.orders.as_ref().filter(|_| may_wait(empty)) else {
+        if !may_wait(empty) {
             return Err(empty);
-        };
+        }
         let deadline = deadline.min(tokio::time::Instant::now() + ASK_WAIT);
-        // A full queue: others have asked, and the task's tick borrows too.
-        let _ = orders.try_send(LimitOrder::Empty(limit.id));
+        self.ask(limit.id);
         while let Ok(Ok(())) = timeout_at(deadline, moves.changed()).await {
             match limit.purse.take_again(clock.now(), units) {
                 Ok(taken) => return Ok(taken),
@@ -354,7 +361,7 @@ impl LimitsHandle {
 
 #[cfg(test)]
 mod tests {
-    use grapevine_core::escrow::spec::LimitWindow;
+    use grapevine_core::escrow::spec::{LimitSpec, LimitWindow};
 
     use super::*;
 
@@ -363,36 +370,11 @@ mod tests {
         window: LimitWindow::Minute,
     };
 
-    #[test]
-    fn limits_of_two_keys_and_of_two_kinds_are_not_one() {
-        let filed = LimitHolder::Filed("app".into());
-        let issued = LimitHolder::Issued("app".into());
-        let month = LimitSpec {
-            window: LimitWindow::Month,
-            ..SPEC
-        };
-        let mut ids = vec![
-            filed.limit(LimitKind::Requests, SPEC),
-            filed.limit(LimitKind::Tokens, SPEC),
-            filed.limit(LimitKind::Requests, month),
-            issued.limit(LimitKind::Requests, SPEC),
-        ];
-        ids.sort();
-        ids.dedup();
-        assert_eq!(ids.len(), 4);
-        let raised = LimitSpec {
-            amount: 200,
-            ..SPEC
-        };
-        let limit = |spec| filed.limit(LimitKind::Requests, spec);
-        assert_eq!(limit(raised), limit(SPEC));
-    }
-
     #[tokio::test]
     async fn node_without_rights_refuses_keys_with_limits() {
         let handle = LimitsHandle::out_of_use();
         let holder = LimitHolder::Filed("app".into());
-        let specs = [Some(SPEC), None, None];
+        let specs = [Some(SPEC), None, None, None];
         let purses = handle.purses(Instant::START, &holder, specs).await;
         assert_eq!(purses.err(), Some(LimitsOutOfUse::NotListed));
     }
@@ -411,7 +393,7 @@ mod tests {
                     done,
                 }) = orders.recv().await
                 {
-                    let purses = KeyPurses::new(Instant::START, specs, [None, None, None]);
+                    let purses = KeyPurses::new(Instant::START, specs, [None, None, None, None]);
                     let purses = Arc::new(purses);
                     handle.publish(HashMap::from([(holder, Arc::clone(&purses))]));
                     opened += 1;
@@ -422,7 +404,10 @@ mod tests {
                 opened
             })
         };
-        for specs in [[Some(SPEC), None, None], [Some(SPEC), Some(SPEC), None]] {
+        for specs in [
+            [Some(SPEC), None, None, None],
+            [Some(SPEC), Some(SPEC), None, None],
+        ] {
             for _ in 0..3 {
                 let purses = handle.purses(Instant::START, &holder, specs).await;
                 assert_eq!(purses.expect("open").specs, specs);

@@ -1,6 +1,10 @@
 //! The content of a node's `/mesh`, read tolerantly: an absent key is an empty or unknown one.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+
+use crate::table::printable;
 
 /// The mesh as one node sees it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -15,6 +19,66 @@ pub struct MeshPage {
     pub nodes: Vec<NodeEntry>,
     /// Tasks that wait while no live node serves them.
     pub unserved: Vec<UnservedEntry>,
+    /// The limits of keys at this node.
+    pub limits: LimitsEntry,
+}
+
+/// The limits of keys at one node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LimitsEntry {
+    /// Limits at which requests were refused within the last minutes.
+    pub limited_total: u64,
+    /// Those that were last.
+    pub limited: Vec<LimitEntry>,
+    /// How often something kept the node from spending rights, by what it was.
+    pub faults: BTreeMap<String, u64>,
+}
+
+/// One limit of one key at one node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LimitEntry {
+    /// The key's name, or its id where it was issued; the account's name.
+    pub key: String,
+    /// Whether it is an account's.
+    pub account: bool,
+    /// The model that it is for; `None` is every model.
+    pub model: Option<String>,
+    /// What it counts: `concurrency`, `requests`, `tokens` or `budget`.
+    pub of: String,
+    /// `minute`, `day` or `month`; `at once` of a limit on requests at once.
+    pub window: String,
+    /// The whole, in what it counts; money in millionths of a dollar.
+    pub limit: u64,
+    /// What is left of it in the mesh, as far as the node knows.
+    pub left: u64,
+    /// What is left of it at the node.
+    pub left_here: u64,
+    /// Requests that the node refused.
+    pub refused: u64,
+    /// Since the last of them in ms.
+    pub refused_ms_ago: Option<f64>,
+}
+
+impl LimitEntry {
+    /// The whole as text, with its unit and its window.
+    pub fn whole(&self) -> String {
+        let whole = self.amount(self.limit);
+        match self.of.as_str() {
+            "concurrency" => format!("{whole} at once"),
+            _ => format!("{whole} a {}", printable(&self.window)),
+        }
+    }
+
+    /// An amount of it as text, with its unit.
+    pub fn amount(&self, units: u64) -> String {
+        match self.of.as_str() {
+            "budget" => format!("${}.{:02}", units / 1_000_000, units % 1_000_000 / 10_000),
+            "concurrency" => format!("{units} requests"),
+            _ => format!("{units} {}", printable(&self.of)),
+        }
+    }
 }
 
 /// One node, as another or itself sees it.

@@ -75,6 +75,13 @@ pub async fn by_answer(answer: &mut Answer, names_identity: bool) -> Shown {
             refuses_usage_option: false,
         };
     }
+    if answer.headers.contains_key(crate::headers::ACCOUNT_LIMIT) {
+        return Shown {
+            finding: Finding::AccountLimit,
+            detail: Some(format!("{status} account_limit_reached")),
+            refuses_usage_option: false,
+        };
+    }
     let body = std::mem::take(&mut answer.body);
     let (read, body) = peek(body).await;
     answer.body = AnswerBody::new(body);

@@ -17,6 +17,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::homes::Homes;
@@ -38,7 +39,7 @@ pub use auth::{
     AuthConfig, AwsConfig, AwsKeys, AwsSource, EntraConfig, EntraSource, GoogleConfig,
     GoogleSource, IdentityEndpoint, SecretSource, ServiceAccount,
 };
-pub use clients::{IssuedKeysConfig, KeyConfig, LedgerConfig};
+pub use clients::{AccountConfig, IssuedKeysConfig, KeyConfig, LedgerConfig, OidcConfig};
 pub use provider::{ApiEndpoint, EndpointPaths, Provider, ProviderConfig};
 pub use seal::SealSource;
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
@@ -67,6 +68,8 @@ pub struct Config {
     pub mesh: Option<MeshConfig>,
     /// The API endpoints that this node calls itself; empty makes it a relay.
     pub upstreams: Vec<UpstreamConfig>,
+    /// The accounts that upstreams draw on.
+    pub accounts: Vec<AccountConfig>,
     /// The paths that may be forwarded to upstreams.
     pub forwarding: Forwarding,
     /// How requests are sent and retried.
@@ -85,6 +88,8 @@ pub struct Config {
     pub keys: Vec<KeyConfig>,
     /// Keys that the operator issues; `None` accepts none.
     pub issued_keys: Option<IssuedKeysConfig>,
+    /// The identity provider whose tokens are taken; `None` takes none.
+    pub oidc: Option<OidcConfig>,
     /// What models cost.
     pub prices: PriceTable,
     /// The ledger of finished requests; `None` is none.
@@ -108,7 +113,7 @@ pub struct Config {
 impl Config {
     /// Whether everyone may use the API: there are no keys of any kind.
     pub const fn needs_no_key(&self) -> bool {
-        self.keys.is_empty() && self.issued_keys.is_none()
+        self.keys.is_empty() && self.issued_keys.is_none() && self.oidc.is_none()
     }
 }
 
@@ -275,6 +280,8 @@ pub struct LimitsConfig {
     pub connections: usize,
     /// Requests in flight; `None`: as many as the node can serve.
     pub in_flight: Option<u32>,
+    /// Requests that wait while as many are in flight as may be.
+    pub waiting: usize,
     /// Waiting polls of workers out of process, counted apart from requests.
     pub polls: u32,
     /// The nodes that hold the rights of keys' limits.
@@ -283,6 +290,8 @@ pub struct LimitsConfig {
     pub file: PathBuf,
     /// Tokens of an answer that are reserved where the request does not say how many it allows.
     pub max_tokens: u64,
+    /// What becomes of a stream that used more than its key's limits have left.
+    pub overrun: OverrunRule,
 }
 
 impl Default for LimitsConfig {
@@ -299,10 +308,12 @@ impl Default for LimitsConfig {
             body_timeout: Duration::from_secs(30),
             connections: 16_384,
             in_flight: None,
+            waiting: 1_024,
             polls: 256,
             nodes: Vec::new(),
             file: PathBuf::new(),
             max_tokens: 4_096,
+            overrun: OverrunRule::End,
         }
     }
 }

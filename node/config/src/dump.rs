@@ -2,6 +2,7 @@
 
 mod auth;
 mod limits;
+mod oidc;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use grapevine_core::homes::Home;
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::{Residency, Rule, Unknown};
+use grapevine_keys::rights::KeyWeight;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
@@ -39,6 +41,7 @@ impl Config {
             "admin": {"listen": self.admin.listen.to_string(), "token": self.admin.token},
             "mesh": self.mesh.as_ref().map(mesh),
             "upstreams": upstreams,
+            "accounts": self.accounts.iter().map(limits::account).collect::<Vec<_>>(),
             "forward": self.forwarding.extra().iter().map(extra_path).collect::<Vec<_>>(),
             "routing": routing(&self.routing),
             "geo": geo(&self.geo, &self.residency),
@@ -48,6 +51,7 @@ impl Config {
             "usage": {"ask": if self.usage.ask { "on" } else { "off" }},
             "keys": keys,
             "issued_keys": self.issued_keys.as_ref().map(issued_keys),
+            "oidc": self.oidc.as_ref().map(oidc::shown),
             "prices": prices(&self.prices),
             "ledger": self.ledger.as_ref().map(ledger),
             "cors": {"origins": origins(&self.cors)},
@@ -172,6 +176,7 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
             "cooldown_max": format_duration(upstream.health.cooldown_max),
         },
         "headers": headers(&upstream.headers),
+        "account": upstream.account.as_ref().map(ToString::to_string),
     })
 }
 
@@ -335,6 +340,9 @@ fn key(key: &KeyConfig) -> Value {
         "rpm": key.limits.rpm,
         "tpm": key.limits.tpm,
         "budget": key.limits.budget.map(|budget| budget.to_string()),
+        "concurrency": key.limits.concurrency,
+        "limits": limits::of_models(&key.model_limits),
+        "weight": key.weight.map(KeyWeight::get),
         "expires": key.expires_at.map(|at| CalendarDay::of(at).to_string()),
     })
 }

@@ -11,6 +11,7 @@ mod forward;
 mod geo;
 mod log;
 mod lossy;
+mod oidc;
 mod provider;
 mod proxies;
 mod tasks;
@@ -27,13 +28,14 @@ use serde::Deserialize;
 pub use auth::{
     AuthFile, AuthSetFile, AuthWord, AwsFile, EntraFile, GoogleFile, SecretFile, SecretInFile,
 };
-pub use clients::{IssuedKeysFile, KeyFile, LedgerFile, PriceFile};
+pub use clients::{AccountFile, IssuedKeysFile, KeyFile, LedgerFile, ModelLimitsFile, PriceFile};
 pub use dns::DnsFile;
 pub use fallback::{FallbackFile, FallbackWord, LimitedFallbackFile};
 pub use forward::{ForwardFile, LimitedForwardFile};
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
 pub use log::{LogFile, LogFormatWord};
 pub use lossy::{LossyFile, LossyWord};
+pub use oidc::{OidcClientsFile, OidcFile, WordsFile};
 pub use provider::{DialectWord, PathsFile, ProviderWord};
 pub use proxies::ProxyProtocolWord;
 
@@ -71,6 +73,9 @@ pub struct ConfigFile {
     pub mesh: Option<MeshFile>,
     /// The API endpoints that this node calls. Default: none, the node only forwards to its peers.
     pub upstreams: Option<Vec<Item<UpstreamFile>>>,
+    /// The accounts at providers that upstreams draw on, of this node and of others: the same list at all of them.
+    /// Default: none.
+    pub accounts: Option<Vec<Item<AccountFile>>>,
     /// Paths that are forwarded to upstreams, with this node's credential, in addition to the inference paths.
     /// Default: none.
     pub forward: Option<Vec<Item<ForwardFile>>>,
@@ -91,6 +96,8 @@ pub struct ConfigFile {
     pub keys: Option<Vec<Item<KeyFile>>>,
     /// Keys that the operator issues as signed tokens, and statements about keys. Default: none are accepted.
     pub issued_keys: Option<IssuedKeysFile>,
+    /// An identity provider (OpenID Connect) whose tokens are taken as keys. Default: none.
+    pub oidc: Option<OidcFile>,
     /// Prices of models, in addition to those that are built in and in place of them.
     pub prices: Option<Vec<Item<PriceFile>>>,
     /// The ledger: one line for each finished request, with its tokens and its cost. Default: none is written.
@@ -282,6 +289,9 @@ pub struct LimitsFile {
     /// The maximum number of requests in flight, at least 1. Default: derived from the node's memory and file
     /// descriptors, at most `limits.connections`.
     pub in_flight: Option<u64>,
+    /// The maximum number of requests that wait while `in_flight` are in flight, at most a quarter of them of one key;
+    /// 0 refuses them at once. Default: 1024.
+    pub waiting: Option<u64>,
     /// The maximum number of waiting polls of external workers, at least 2, at most half of them with one key; they
     /// do not count as requests in flight. Default: 256.
     pub polls: Option<u64>,
@@ -295,6 +305,18 @@ pub struct LimitsFile {
     /// Tokens of an answer that are reserved where the request does not say how many it allows, 1 to 1000000.
     /// Default: 4096.
     pub max_tokens: Option<u64>,
+    /// What becomes of a stream that used more tokens or money than its key's limits have left. Default: end.
+    pub overrun: Option<OverrunWord>,
+}
+
+/// What becomes of a stream that used more than its key's limits have left.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OverrunWord {
+    /// It ends with the error event budget_exceeded.
+    End,
+    /// It goes on, and what it used beyond is taken from what is ready next.
+    Allow,
 }
 
 /// Web origins that may call the API from a browser.

@@ -206,6 +206,7 @@ impl Keep<'_> {
             &current.connections,
             &mut new.connections,
         );
+        self.value("limits.waiting", &current.waiting, &mut new.waiting);
     }
 
     fn value<T: Clone + PartialEq>(&mut self, key: &str, current: &T, new: &mut T) {

@@ -82,6 +82,42 @@ impl fmt::Display for CalendarDay {
     }
 }
 
+/// The time since the Unix epoch that `text` names as RFC 3339 has it, such as `2027-01-31T08:30:00.5Z` or
+/// `2027-01-31T08:30:00+02:00`; `None` for every other text, and before the epoch.
+pub fn time_of(text: &str) -> Option<Duration> {
+    let day: CalendarDay = text.get(..10)?.parse().ok()?;
+    let rest = text[10..].strip_prefix(['T', 't', ' '])?;
+    let zone = rest.find(['Z', 'z', '+', '-'])?;
+    let (clock, zone) = rest.split_at(zone);
+    let two = |text: &str, max: u64| {
+        let is_form = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u64>()
+            .ok()
+            .filter(|number| is_form && *number <= max)
+    };
+    let minutes = |text: &str| {
+        let (hours, minutes) = text.split_once(':')?;
+        Some(two(hours, 23)? * 60 + two(minutes, 59)?)
+    };
+    let (clock, seconds) = clock.rsplit_once(':')?;
+    let (whole, part) = seconds.split_once('.').unwrap_or((seconds, "0"));
+    let is_part = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let part = format!("0.{part}")
+        .parse::<f64>()
+        .ok()
+        .filter(|_| is_part)?;
+    // A leap second is the next one's beginning.
+    let of_day = minutes(clock)? * 60 + two(whole, 60)?;
+    let local = day.begins() + Duration::from_secs(of_day) + Duration::from_secs_f64(part);
+    let offset = |text: &str| Some(Duration::from_secs(minutes(text)? * 60));
+    match zone.split_at(1) {
+        ("Z" | "z", "") => Some(local),
+        ("+", east) => local.checked_sub(offset(east)?),
+        ("-", west) => Some(local + offset(west)?),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +170,37 @@ mod tests {
             "２027-01-1",
         ] {
             assert_eq!(text.parse::<CalendarDay>(), Err(CalendarDayError), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_with_their_zone() {
+        let noon = "2026-11-30".parse::<CalendarDay>().expect("a day").begins();
+        let noon = noon + Duration::from_secs(12 * 3_600);
+        for text in [
+            "2026-11-30T12:00:00Z",
+            "2026-11-30t14:30:00+02:30",
+            "2026-11-30 11:00:00-01:00",
+        ] {
+            assert_eq!(time_of(text), Some(noon), "{text}");
+        }
+        let half = time_of("2026-11-30T12:00:00.500Z");
+        assert_eq!(half, Some(noon + Duration::from_millis(500)));
+        for text in [
+            "",
+            "2026-11-30",
+            "2026-11-30T12:00:00",
+            "2026-11-30T12:00Z",
+            "2026-11-30T24:00:00Z",
+            "2026-11-30T12:0:00Z",
+            "2026-11-30T12:00:00.Z",
+            "2026-11-30T12:00:00.5e9Z",
+            "2026-11-30T12:00:00Z+",
+            "2026-13-30T12:00:00Z",
+            "1970-01-01T00:00:00+01:00",
+            "éééééT12:00:00Z",
+        ] {
+            assert_eq!(time_of(text), None, "{text}");
         }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub use further::{AnswerFigures, FurtherFigures};
 
+use crate::account::AccountFact;
 use crate::dialect::DialectSet;
 use crate::geo_point::GeoPoint;
 use crate::health::EjectionReason;
@@ -157,6 +158,8 @@ pub struct UpstreamFact {
     pub models_out: BTreeMap<ModelName, Standing>,
     /// Whole answers, sizes of prompts, and the age of it all.
     pub further: FurtherFigures,
+    /// The account that it draws on, where that is named.
+    pub account: Option<Box<AccountFact>>,
 }
 
 /// Models of one upstream at most that are published with a standing of their own.
@@ -333,12 +336,23 @@ impl UpstreamFact {
             && kinds(self) != kinds(published)
     }
 
+    /// Whether its account is another one, or rests for other models.
+    pub(crate) fn account_differs(&self, published: &Self) -> bool {
+        match (&self.account, &published.account) {
+            (Some(own), Some(published)) => {
+                own.spec != published.spec || !own.rests.keys().eq(published.rests.keys())
+            }
+            (own, published) => own.is_some() != published.is_some(),
+        }
+    }
+
     /// How much this differs from what was `published`.
     pub fn change_since(&self, published: &Self) -> FactChange {
         let kinds_differ = self.standing.differs_in_kind(published.standing)
             || self.tier != published.tier
             || self.weight != published.weight
             || !self.models.keys().eq(published.models.keys())
+            || self.account_differs(published)
             || self.models_differ(published, |model| self.models.contains_key(model));
         if kinds_differ {
             return FactChange::Transition;
@@ -391,6 +405,7 @@ mod tests {
             dialects: DialectSet::ALL,
             models_out: BTreeMap::new(),
             further: FurtherFigures::default(),
+            account: None,
         }
     }
 

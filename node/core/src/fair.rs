@@ -91,6 +91,35 @@ struct Line {
     busy_since: Instant,
 }
 
+/// How fast turns come.
+#[derive(Clone, Copy, Debug, Default)]
+struct TurnPace {
+    last: Option<Instant>,
+    /// Mean time from one to the next.
+    interval: Option<Duration>,
+}
+
+/// How much of the mean the latest interval makes up.
+const PACE_GAIN: f64 = 0.05;
+
+impl TurnPace {
+    fn turn(&mut self, now: Instant) {
+        if let Some(last) = self.last.replace(now) {
+            let interval = now.since(last);
+            self.interval = Some(match self.interval {
+                None => interval,
+                Some(mean) => mean.mul_f64(1.0 - PACE_GAIN) + interval.mul_f64(PACE_GAIN),
+            });
+        }
+    }
+
+    /// The mean, or what the next turn has been awaited for by now, if that is longer.
+    fn interval(&self, now: Instant) -> Option<Duration> {
+        let since = now.since(self.last?);
+        self.interval.map(|interval| interval.max(since))
+    }
+}
+
 /// Requests that wait, by key.
 #[derive(Debug)]
 pub struct FairQueue<K> {
@@ -99,6 +128,10 @@ pub struct FairQueue<K> {
     background: VecDeque<InLine>,
     /// The virtual time of the latest turn.
     now_at: f64,
+    /// The next turns of keys that have nobody waiting, where those are yet to come: a key that sends its next request
+    /// when the last is served has no more turns than one that sends them all at once.
+    ahead: BTreeMap<K, f64>,
+    pace: TurnPace,
     waiting: usize,
     tickets: u64,
 }
@@ -111,6 +144,11 @@ impl<K: Ord + Clone> FairQueue<K> {
             lines: BTreeMap::new(),
             background: VecDeque::new(),
             now_at: 0.0,
+            ahead: BTreeMap::new(),
+            pace: TurnPace {
+                last: None,
+                interval: None,
+            },
             waiting: 0,
             tickets: 0,
         }
@@ -124,6 +162,17 @@ impl<K: Ord + Clone> FairQueue<K> {
     /// Whether nobody waits.
     pub const fn is_empty(&self) -> bool {
         self.waiting == 0
+    }
+
+    /// Until all that wait now were served, by the pace of the latest turns; `None` while that is not known.
+    pub fn drained_in(&self, now: Instant) -> Option<Duration> {
+        let interval = self.pace.interval(now)?;
+        Some(interval.saturating_mul(u32::try_from(self.waiting).unwrap_or(u32::MAX)))
+    }
+
+    /// Nobody waits any more: turns that come later have another pace.
+    pub fn rest(&mut self) {
+        self.pace = TurnPace::default();
     }
 
     /// A request of `key` waits, until `deadline` at most.
@@ -181,6 +230,9 @@ impl<K: Ord + Clone> FairQueue<K> {
             turn.serve = self.background.pop_front().map(|it| it.ticket);
             self.waiting -= usize::from(turn.serve.is_some());
         }
+        if turn.serve.is_some() {
+            self.pace.turn(now);
+        }
         turn
     }
 
@@ -206,7 +258,7 @@ impl<K: Ord + Clone> FairQueue<K> {
             }
             it.deadline > now
         });
-        self.lines.retain(|_, line| !line.waiting.is_empty());
+        self.end_lines();
         self.waiting -= late.len();
         late
     }
@@ -221,20 +273,34 @@ impl<K: Ord + Clone> FairQueue<K> {
             line.waiting.retain(|it| it.ticket != ticket);
             left += before - line.waiting.len();
         }
-        self.lines.retain(|_, line| !line.waiting.is_empty());
+        self.end_lines();
         self.waiting -= left;
     }
 
     fn stand(&mut self, now: Instant, key: &K, weight: Weight, entry: InLine) {
         // A line that begins has a turn as soon as those that are there: nobody saves up turns while away.
+        let turn_at = self.ahead.remove(key).unwrap_or_default().max(self.now_at);
         let line = self.lines.entry(key.clone()).or_insert_with(|| Line {
             waiting: VecDeque::new(),
             weight,
-            turn_at: self.now_at,
+            turn_at,
             busy_since: now,
         });
         line.weight = weight;
         line.waiting.push_back(entry);
+    }
+
+    /// Takes out the lines where nobody waits.
+    fn end_lines(&mut self) {
+        let (now_at, ahead) = (self.now_at, &mut self.ahead);
+        self.lines.retain(|key, line| {
+            let is_over = line.waiting.is_empty();
+            if is_over && ahead.len() < self.rule.waiting_max {
+                ahead.insert(key.clone(), line.turn_at);
+            }
+            !is_over
+        });
+        ahead.retain(|_, turn_at| *turn_at > now_at);
     }
 
     fn take_turn(&mut self, now: Instant, key: &K) -> Option<QueueTicket> {
@@ -243,9 +309,7 @@ impl<K: Ord + Clone> FairQueue<K> {
         self.waiting -= 1;
         self.now_at = self.now_at.max(line.turn_at);
         line.turn_at += 1.0 / line.weight.get();
-        if line.waiting.is_empty() {
-            self.lines.remove(key);
-        }
+        self.end_lines();
         debug_assert!(served.since <= now, "a turn comes after the wait began");
         Some(served.ticket)
     }
@@ -296,6 +360,40 @@ mod tests {
             .filter(|ticket| heavy.contains(ticket))
             .count();
         assert_eq!(of_heavy, 15);
+    }
+
+    #[test]
+    fn key_that_asks_one_at_a_time_has_no_more_turns_than_its_weight() {
+        let mut queue = queue();
+        for _ in 0..60 {
+            enter(&mut queue, at(0), "heavy", 3.0);
+        }
+        let mut light = enter(&mut queue, at(0), "light", 1.0);
+        let mut of_light = 0;
+        for _ in 0..40 {
+            let served = queue.next(at(0), |_| true).serve;
+            if served == Some(light) {
+                of_light += 1;
+                light = enter(&mut queue, at(0), "light", 1.0);
+            }
+        }
+        assert_eq!(of_light, 10);
+    }
+
+    #[test]
+    fn time_until_all_are_served_follows_the_pace_of_turns() {
+        let mut queue = queue();
+        for _ in 0..50 {
+            enter(&mut queue, at(0), "app", 1.0);
+        }
+        assert_eq!(queue.drained_in(at(0)), None);
+        for turn in 0..10 {
+            queue.next(at(100 * turn), |_| true);
+        }
+        let millis = |now: u64| queue.drained_in(at(now)).map(|span| span.as_millis());
+        assert_eq!(millis(900), Some(4_000));
+        // Turns that do not come slow it down.
+        assert_eq!(millis(2_900), Some(80_000));
     }
 
     #[test]

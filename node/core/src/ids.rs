@@ -213,6 +213,10 @@ name!(
     UpstreamName, check_label
 );
 name!(
+    /// An account at a provider, which several upstreams may draw on. At most 63 bytes, the same at all nodes of a mesh.
+    AccountName, check_label
+);
+name!(
     /// A model as clients ask for it, such as `gpt-4o`, `org/model:tag` or `Llama 3 (groß)`: any characters but control
     /// characters, without blanks at its ends. At most 256 bytes of UTF-8.
     ModelName, check_model

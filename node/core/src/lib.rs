@@ -29,6 +29,7 @@
 //!
 //! Invariant: equal inputs in equal order give equal outputs; nothing iterates an unordered map.
 
+pub mod account;
 pub mod address;
 pub mod admission;
 pub mod allowance;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::health::EjectionReason;
-use crate::ids::{Generation, ModelName, NodeName, UpstreamName};
+use crate::ids::{AccountName, Generation, ModelName, NodeName, UpstreamName};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +67,17 @@ pub enum Notice {
         cooldown: Duration,
         /// For which model alone; `None` is all of it.
         model: Option<ModelName>,
+    },
+    /// Little is left of an account, as an own upstream says: others go first.
+    AccountNearlySpent {
+        /// Which upstream.
+        upstream: UpstreamName,
+        /// Which account.
+        account: AccountName,
+        /// For which model alone; `None` is every model.
+        model: Option<ModelName>,
+        /// For how long.
+        rest: Duration,
     },
     /// An upstream has more models than can be published to the mesh; the rest is served here alone.
     ModelsCutOff {

@@ -5,16 +5,19 @@
 //! [`Verdict`].
 
 mod finding;
+mod limits;
 mod retry_on;
 mod table;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::time::Duration;
 
-pub use finding::{ErrorRow, ErrorWords, Finding, ROWS};
+pub use finding::{ErrorRow, ErrorWords, Finding};
 pub use retry_on::RetryOn;
 pub use table::findings_table;
+pub use words::ROWS;
 
 /// Which wait ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,32 +151,6 @@ const COOLDOWN_DEFAULT: Duration = Duration::from_secs(1);
 pub const COOLDOWN_MAX: Duration = Duration::from_secs(300);
 
 impl Outcome {
-    /// Whether the upstream reports that it has no room for more at the moment; it may mean a rate.
-    pub fn lacks_room(&self) -> bool {
-        matches!(
-            self,
-            Self::Status {
-                status: 503,
-                finding: Finding::Failed,
-                ..
-            } | Self::Status {
-                finding: Finding::RateOfModel | Finding::RateOfAccount,
-                ..
-            }
-        )
-    }
-
-    /// Whether it is about how often one model may be asked for, and not about the upstream's others.
-    pub const fn limits_model(&self) -> bool {
-        matches!(
-            self,
-            Self::Status {
-                finding: Finding::RateOfModel,
-                ..
-            }
-        )
-    }
-
     /// A plain answer with `status`, judged by that alone.
     pub const fn status(status: u16) -> Self {
         Self::Status {
@@ -370,7 +347,11 @@ fn answer_verdict(
         }
         Finding::Account => verdict(Blame::Account, Next::GoOn, None, false),
         Finding::ModelMissing => verdict(Blame::Model, Next::GoOn, None, false),
-        Finding::RateOfModel => verdict(Blame::Nobody, if_listed, rest(CooldownScope::Model), true),
+        Finding::RateOfModel | Finding::RateOfPlace => {
+            verdict(Blame::Nobody, if_listed, rest(CooldownScope::Model), true)
+        }
+        // The upstream was not asked, and what is left to the account elsewhere may do.
+        Finding::AccountLimit => verdict(Blame::Nobody, Next::GoOn, None, false),
         Finding::RateOfAccount => verdict(
             Blame::Nobody,
             if_listed,

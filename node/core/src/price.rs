@@ -17,6 +17,11 @@ const NANO: u64 = 1_000_000_000;
 const DECIMALS: usize = 9;
 
 impl NanoUsd {
+    /// Millionths of a dollar, rounded up: the unit of budgets, which are never overspent by roundings.
+    pub const fn micros(self) -> u64 {
+        self.0.div_ceil(1_000)
+    }
+
     /// Decimal dollars such as `2.50`, with at most nine decimals; `None` for every other text.
     pub fn from_dollars(text: &str) -> Option<Self> {
         let (whole, part) = text.split_once('.').unwrap_or((text, ""));
@@ -91,7 +96,7 @@ pub struct BilledTokens {
 }
 
 /// Tokens that a price is for.
-const PER: u128 = 1_000_000;
+pub(crate) const PER_TOKENS: u128 = 1_000_000;
 
 impl ModelPrice {
     /// The cost of one answered request, rounded to the nearest billionth.
@@ -106,7 +111,7 @@ impl ModelPrice {
         ];
         let parts = parts.map(|(count, price)| u128::from(count) * u128::from(price.0));
         let sum = parts.into_iter().fold(0, u128::saturating_add);
-        let cost = sum.saturating_add(PER / 2) / PER;
+        let cost = sum.saturating_add(PER_TOKENS / 2) / PER_TOKENS;
         NanoUsd(u64::try_from(cost).unwrap_or(u64::MAX)).plus(self.request)
     }
 }
@@ -133,6 +138,13 @@ mod tests {
         }
         for text in ["", ".5", "-1", "1e3", "1,5", "0.0000000001", "18446744074"] {
             assert_eq!(NanoUsd::from_dollars(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn millionths_are_rounded_up() {
+        for (nano, micros) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
+            assert_eq!(NanoUsd(nano).micros(), micros, "{nano}");
         }
     }
 

@@ -136,6 +136,7 @@ impl Request {
                 self.is_last_resort = plan.last_resort;
             }
         }
+        self.defer_limited();
         self.next(now)
     }
 
@@ -319,7 +320,7 @@ impl Request {
         }
         self.first_byte_came(now);
         self.end(now, outcome, detail);
-        self.error = RequestError::Failed(outcome);
+        self.error = self.error_of(outcome);
         if outcome.finding().is_some_and(Finding::may_be_given) {
             self.held = Some(attempt);
         }

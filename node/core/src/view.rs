@@ -7,14 +7,16 @@
 //! Bound: one [`Candidate`] for each (upstream, model) of the mesh, about 200 bytes. At 1,000 nodes
 //! with two upstreams of ten models that is 20,000, or 4 MB.
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::AccountSpec;
 use crate::dialect::DialectSet;
 use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
 use crate::geo_point::GeoPoint;
-use crate::health::EjectionReason;
 use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::latency::{AnswerClass, ByClass, FirstByte, RequestShape, Tries, size_adds};
 use crate::limit::InFlight;
@@ -90,6 +92,8 @@ pub struct Candidate {
     pub model_standing: Option<Standing>,
     /// Until when it counts as unusable, since its owner refused a request by a state that it has not published yet.
     pub refused_until: Option<Instant>,
+    /// Until when the account that it draws on rests for this model: others go first.
+    pub account_rests_until: Option<Instant>,
     /// Whether `ttft` was measured.
     pub measured: bool,
     /// Whether `whole` was.
@@ -149,6 +153,8 @@ pub struct UpstreamView {
     pub returned_at: Option<Instant>,
     /// Whether one request may be tried on it while it is being probed.
     pub trial: bool,
+    /// The account that it draws on, where that is named.
+    pub account: Option<Arc<AccountSpec>>,
 }
 
 /// Whose upstream a candidate is.
@@ -313,26 +319,6 @@ impl Candidate {
     /// Whether its owner refused a request by a state that it has not published yet.
     pub fn is_refused(&self, now: Instant) -> bool {
         self.refused_until.is_some_and(|until| now < until)
-    }
-
-    /// Whether others go first.
-    pub fn is_suspect(&self) -> bool {
-        let is = |standing| matches!(standing, Standing::Suspect { .. });
-        is(self.upstream.standing) || self.model_standing.is_some_and(is)
-    }
-
-    /// Whether its owner says that it answers nobody: a request that waits for it should go elsewhere.
-    pub fn answers_nobody(&self) -> bool {
-        let is_silent = |standing| {
-            matches!(
-                standing,
-                Standing::Ejected { .. }
-                    | Standing::Suspect {
-                        reason: EjectionReason::Stall
-                    }
-            )
-        };
-        is_silent(self.upstream.standing) || self.model_standing.is_some_and(is_silent)
     }
 
     /// How long it still asks for no requests; `None` where it does not.

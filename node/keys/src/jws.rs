@@ -2,17 +2,13 @@
 //!
 //! jsonwebtoken reads and writes it; ring signs and verifies, as everywhere in the node.
 
-use std::sync::Once;
-
-use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
-use jsonwebtoken::errors::{Error, ErrorKind};
-use jsonwebtoken::signature::{self, Signer, Verifier};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::issuer::{IssuerPublicKey, IssuingKey};
+use super::signatures::install;
 
 /// The longest JWS that is read, in bytes: a request's header has no room for more.
 pub(super) const JWS_BYTES_MAX: usize = 4_096;
@@ -121,6 +117,12 @@ pub(super) fn peek<T: DeserializeOwned>(text: &[u8]) -> Result<T, JwsError> {
         .map_err(|_| JwsError::Malformed)
 }
 
+/// Whether `text` says of itself that an issuing key signed it for `purpose`. Nothing is verified.
+pub(super) fn is_for(purpose: Purpose, text: &[u8]) -> bool {
+    let header = jsonwebtoken::decode_header(text);
+    header.is_ok_and(|header| header.typ.as_deref() == Some(purpose.typ()))
+}
+
 fn signature_of(text: &[u8]) -> Option<&[u8]> {
     text.rsplit(|byte| *byte == b'.').next()
 }
@@ -132,64 +134,6 @@ fn validation() -> Validation {
     validation.validate_exp = false;
     validation.validate_aud = false;
     validation
-}
-
-fn install() {
-    static INSTALLED: Once = Once::new();
-    // An error means that it was installed before.
-    INSTALLED.call_once(|| {
-        let _ = PROVIDER.install_default();
-    });
-}
-
-static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: |algorithm, key| match algorithm {
-        Algorithm::EdDSA => {
-            let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.as_bytes());
-            let pair = pair.map_err(|_| Error::from(ErrorKind::InvalidEddsaKey))?;
-            Ok(Box::new(EdSigner(pair)))
-        }
-        _ => Err(ErrorKind::UnsupportedAlgorithm.into()),
-    },
-    verifier_factory: |algorithm, key| match algorithm {
-        Algorithm::EdDSA => {
-            let public = key.try_get_as_bytes()?.to_vec();
-            Ok(Box::new(EdVerifier(UnparsedPublicKey::new(
-                &ED25519, public,
-            ))))
-        }
-        _ => Err(ErrorKind::UnsupportedAlgorithm.into()),
-    },
-    key_utils: KeyUtils::new_unimplemented(),
-};
-
-struct EdSigner(Ed25519KeyPair);
-
-impl Signer<Vec<u8>> for EdSigner {
-    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
-        Ok(self.0.sign(message).as_ref().to_vec())
-    }
-}
-
-impl JwtSigner for EdSigner {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::EdDSA
-    }
-}
-
-struct EdVerifier(UnparsedPublicKey<Vec<u8>>);
-
-impl Verifier<Vec<u8>> for EdVerifier {
-    fn verify(&self, message: &[u8], given: &Vec<u8>) -> Result<(), signature::Error> {
-        let verified = self.0.verify(message, given);
-        verified.map_err(|_| signature::Error::new())
-    }
-}
-
-impl JwtVerifier for EdVerifier {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::EdDSA
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,14 @@ pub enum KeyRefusal {
     NotUnderstood,
     /// A token for another mesh.
     OtherMesh(KeyId),
+    /// A token of the identity provider for somebody else than this mesh.
+    OtherAudience,
+    /// A token of the identity provider that does not name its holder.
+    Unnamed,
+    /// A token of the identity provider whose holder nothing is permitted to.
+    NotAClient,
+    /// The identity provider's keys are not known yet.
+    NoProviderKeys,
     /// Not valid yet.
     NotYetValid(Option<KeyId>),
     /// Not valid any more.
@@ -40,6 +48,10 @@ impl KeyRefusal {
             Self::Signature => "key_signature_wrong",
             Self::NotUnderstood => "key_not_understood",
             Self::OtherMesh(_) => "key_for_another_mesh",
+            Self::OtherAudience => "key_for_another_audience",
+            Self::Unnamed => "key_without_a_name",
+            Self::NotAClient => "client_not_allowed",
+            Self::NoProviderKeys => "identity_provider_keys_unknown",
             Self::NotYetValid(_) => "key_not_yet_valid",
             Self::Expired(_) => "key_expired",
             Self::Revoked(_) => "key_revoked",

@@ -1,6 +1,6 @@
 //! What a key may do: where, with which models, how much.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::hash::KeyHash;
 use super::token::KeyId;
+
+pub use super::limits::{
+    BudgetPeriod, KeyBudget, KeyBudgetError, KeyLimits, KeyWeight, KeyWeightError,
+    MODEL_LIMITS_MAX, ModelLimits,
+};
 
 /// One thing that an issued key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,95 +81,6 @@ impl FromStr for KeyScope {
 #[error("is not a scope; write api, tasks, services, admin:read or admin:operate")]
 pub struct KeyScopeError;
 
-/// The period of a budget, in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BudgetPeriod {
-    /// A calendar day.
-    Day,
-    /// A calendar month.
-    Month,
-}
-
-/// The most that a key may spend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyBudget {
-    /// Millionths of a US dollar.
-    pub micro_usd: u64,
-    /// In each of these.
-    pub per: BudgetPeriod,
-}
-
-/// The most dollars of a budget.
-const BUDGET_USD_MAX: u64 = 1_000_000_000;
-
-/// Not a budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not a budget; write an amount and a period: 50usd/month, 2.50usd/day")]
-pub struct KeyBudgetError;
-
-impl FromStr for KeyBudget {
-    type Err = KeyBudgetError;
-
-    fn from_str(text: &str) -> Result<Self, KeyBudgetError> {
-        let (amount, period) = text.split_once('/').ok_or(KeyBudgetError)?;
-        let amount = amount.trim().strip_suffix("usd").ok_or(KeyBudgetError)?;
-        let per = match period.trim() {
-            "day" => BudgetPeriod::Day,
-            "month" => BudgetPeriod::Month,
-            _ => return Err(KeyBudgetError),
-        };
-        let micro_usd = micro_usd(amount.trim()).ok_or(KeyBudgetError)?;
-        Ok(Self { micro_usd, per })
-    }
-}
-
-impl fmt::Display for KeyBudget {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per = match self.per {
-            BudgetPeriod::Day => "day",
-            BudgetPeriod::Month => "month",
-        };
-        let (whole, part) = (self.micro_usd / 1_000_000, self.micro_usd % 1_000_000);
-        match part {
-            0 => write!(formatter, "{whole}usd/{per}"),
-            part => {
-                let part = format!("{part:06}");
-                write!(formatter, "{whole}.{}usd/{per}", part.trim_end_matches('0'))
-            }
-        }
-    }
-}
-
-/// Decimal dollars as millionths; no more than six decimals, and not nothing.
-fn micro_usd(text: &str) -> Option<u64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let is_number = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit());
-    if whole.is_empty() || part.len() > 6 || !is_number(whole) || !is_number(part) {
-        return None;
-    }
-    let whole = whole.parse().ok().filter(|it| *it <= BUDGET_USD_MAX)?;
-    let part: u64 = format!("{part:0<6}").parse().ok()?;
-    let micro = u64::checked_mul(whole, 1_000_000)?.checked_add(part)?;
-    (micro > 0).then_some(micro)
-}
-
-/// The limits of a key, over the whole mesh. `None` is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct KeyLimits {
-    /// Requests per minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rpm: Option<u64>,
-    /// Tokens per minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tpm: Option<u64>,
-    /// Money.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub budget: Option<KeyBudget>,
-}
-
 /// What its holder may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRights {
@@ -180,6 +96,10 @@ pub struct KeyRights {
     pub upstreams: Option<Arc<[UpstreamName]>>,
     /// Its limits.
     pub limits: KeyLimits,
+    /// Those by model; `None` where there are none.
+    pub model_limits: Option<Arc<ModelLimits>>,
+    /// How many turns it has beside other keys where requests wait; `None` is one.
+    pub weight: Option<KeyWeight>,
 }
 
 /// Everything that clients may do, without a limit.
@@ -192,7 +112,21 @@ impl Default for KeyRights {
             services: None,
             upstreams: None,
             limits: KeyLimits::default(),
+            model_limits: None,
+            weight: None,
         }
+    }
+}
+
+impl KeyRights {
+    /// Its limits for requests for `model`; `None` where there are none for that model alone.
+    pub fn limits_of(&self, model: &ModelName) -> Option<&KeyLimits> {
+        self.model_limits.as_ref()?.get(model)
+    }
+
+    /// Whether it has any limit.
+    pub fn is_limited(&self) -> bool {
+        self.limits != KeyLimits::default() || self.model_limits.is_some()
     }
 }
 
@@ -265,6 +199,10 @@ pub(super) struct RightsText {
     #[serde(skip_serializing_if = "Option::is_none")]
     upstreams: Option<Vec<String>>,
     limits: KeyLimits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_limits: Option<BTreeMap<String, KeyLimits>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<KeyWeight>,
 }
 
 impl RightsText {
@@ -273,6 +211,12 @@ impl RightsText {
             let set = set.as_ref()?;
             Some(set.iter().map(ToString::to_string).collect())
         }
+        let model_limits = rights.model_limits.as_deref().map(|limits| {
+            let limits = limits.iter();
+            limits
+                .map(|(model, limits)| (model.to_string(), *limits))
+                .collect()
+        });
         Self {
             scopes: rights.scopes.clone(),
             models: texts(&rights.models),
@@ -283,10 +227,13 @@ impl RightsText {
                 .as_ref()
                 .map(|all| all.iter().map(ToString::to_string).collect()),
             limits: rights.limits,
+            model_limits,
+            weight: rights.weight,
         }
     }
 
-    /// `None` where a name is none, or where a key of services is for anything else.
+    /// `None` where a name is none, where there are more limits than a key can have, or where a key of services is for
+    /// anything else.
     pub(super) fn read(self) -> Option<KeyRights> {
         fn names<T: Ord>(
             texts: Option<BTreeSet<String>>,
@@ -298,6 +245,17 @@ impl RightsText {
             let names: Option<BTreeSet<T>> = texts.iter().map(|text| read(text)).collect();
             Some(Some(Arc::new(names?)))
         }
+        let model_limits = match self.model_limits {
+            None => None,
+            Some(limits) if limits.is_empty() || limits.len() > MODEL_LIMITS_MAX => return None,
+            Some(limits) => {
+                let limits = limits.into_iter();
+                let read: Option<ModelLimits> = limits
+                    .map(|(model, limits)| Some((ModelName::new(&model).ok()?, limits)))
+                    .collect();
+                Some(Arc::new(read?))
+            }
+        };
         let rights = KeyRights {
             scopes: self.scopes,
             models: names(self.models, |text| ModelName::new(text).ok())?,
@@ -313,6 +271,8 @@ impl RightsText {
                 ),
             },
             limits: self.limits,
+            model_limits,
+            weight: self.weight,
         };
         let is_workers = rights.scopes.contains(&KeyScope::Services);
         (is_workers == rights.services.is_some()).then_some(rights)
@@ -324,43 +284,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn budgets_are_read_and_written_in_dollars() {
-        for (text, micro_usd, per, written) in [
-            (
-                "50usd/month",
-                50_000_000,
-                BudgetPeriod::Month,
-                "50usd/month",
-            ),
-            ("2.50usd/day", 2_500_000, BudgetPeriod::Day, "2.5usd/day"),
-            ("0.000001usd/day", 1, BudgetPeriod::Day, "0.000001usd/day"),
-        ] {
-            let budget = KeyBudget { micro_usd, per };
-            assert_eq!(text.parse(), Ok(budget));
-            assert_eq!(budget.to_string(), written);
-        }
-        for text in [
-            "",
-            "50",
-            "50usd",
-            "50eur/month",
-            "50usd/year",
-            "-1usd/day",
-            "0usd/day",
-            "0.0000001usd/day",
-            "1e3usd/day",
-            ".5usd/day",
-            "2000000000usd/day",
-        ] {
-            assert_eq!(text.parse::<KeyBudget>(), Err(KeyBudgetError), "{text}");
-        }
-    }
-
-    #[test]
     fn rights_are_read_back_as_they_were_signed() {
+        let limits = KeyLimits {
+            rpm: Some(60),
+            concurrency: Some(4),
+            ..KeyLimits::default()
+        };
         let rights = KeyRights {
             models: Some(Arc::new([ModelName::new("gpt-4o").expect("a name")].into())),
             regions: Some(Arc::new([RegionName::new("eur").expect("a name")].into())),
+            model_limits: Some(Arc::new(
+                [(ModelName::new("gpt-4o").expect("a name"), limits)].into(),
+            )),
+            weight: "3".parse().ok(),
             ..KeyRights::default()
         };
         let text = serde_json::to_string(&RightsText::of(&rights)).expect("JSON");
@@ -369,11 +305,19 @@ mod tests {
     }
 
     #[test]
+    fn key_without_limits_of_models_is_written_as_before() {
+        let text = serde_json::to_string(&RightsText::of(&KeyRights::default())).expect("JSON");
+        assert_eq!(text, r#"{"scopes":["api","tasks"],"limits":{}}"#);
+    }
+
+    #[test]
     fn unknown_fields_and_bad_names_are_refused() {
         for text in [
             r#"{"scopes":["api"],"limits":{},"hours":"9-17"}"#,
             r#"{"scopes":["root"],"limits":{}}"#,
             r#"{"scopes":["api"],"limits":{"rps":1}}"#,
+            r#"{"scopes":["api"],"limits":{},"weight":0}"#,
+            r#"{"scopes":["api"],"limits":{},"weight":1001}"#,
         ] {
             assert!(serde_json::from_str::<RightsText>(text).is_err(), "{text}");
         }
@@ -381,6 +325,8 @@ mod tests {
             r#"{"scopes":["api"],"regions":["no region"],"limits":{}}"#,
             r#"{"scopes":["services"],"limits":{}}"#,
             r#"{"scopes":["api"],"services":["a:b"],"limits":{}}"#,
+            r#"{"scopes":["api"],"limits":{},"model_limits":{}}"#,
+            r#"{"scopes":["api"],"limits":{},"model_limits":{"":{"rpm":1}}}"#,
         ] {
             let read: RightsText = serde_json::from_str(text).expect("JSON of rights");
             assert!(read.read().is_none(), "{text}");

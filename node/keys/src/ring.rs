@@ -2,6 +2,8 @@
 //!
 //! Readers take a snapshot without a lock; whoever changes it holds one, off the request path.
 
+mod provider;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +16,8 @@ use grapevine_core::ids::MeshName;
 use super::checked;
 use super::hash::KeyHash;
 use super::issuer::IssuerPublicKey;
+use super::jws::{self, Purpose};
+use super::oidc::Oidc;
 pub use super::refusal::{KeyRefusal, StatementRefusal};
 use super::rights::{ClientKey, StaticKey};
 use super::statement::{KeyStatement, SignedStatement};
@@ -34,11 +38,18 @@ pub struct Issuers {
 /// How far ahead the clock of the operator may be.
 const AHEAD_MAX: Duration = Duration::from_secs(300);
 
+/// Whose tokens are believed.
+#[derive(Clone)]
+struct Trust {
+    issuers: Option<Issuers>,
+    oidc: Option<Arc<Oidc>>,
+    /// Changes with the others; unique in the process.
+    generation: u64,
+}
+
 /// What requests are checked against.
 struct InForce {
-    issuers: Option<Issuers>,
-    /// Changes with the issuers; unique in the process.
-    generation: u64,
+    trust: Trust,
     /// In random order of their hashes, so that the time of a look reveals nothing about them.
     put: HashMap<KeyHash, Arc<ClientKey>>,
     /// Names of static keys about which there is a statement: it holds, not the file.
@@ -68,7 +79,7 @@ impl fmt::Debug for KeyRing {
         let in_force = self.0.in_force.load();
         formatter
             .debug_struct("KeyRing")
-            .field("issuers", &in_force.issuers)
+            .field("issuers", &in_force.trust.issuers)
             .field("revoked", &in_force.revoked.len())
             .field("put", &in_force.put.len())
             .finish_non_exhaustive()
@@ -79,7 +90,12 @@ impl KeyRing {
     /// No statements yet.
     pub fn new(issuers: Option<Issuers>, now: Duration) -> Self {
         let statements = Statements::default();
-        let in_force = InForce::of(issuers, new_generation(), &statements);
+        let trust = Trust {
+            issuers,
+            oidc: None,
+            generation: new_generation(),
+        };
+        let in_force = InForce::of(trust, &statements);
         let ring = Self(Arc::new(Shared {
             in_force: ArcSwap::from_pointee(in_force),
             statements: Mutex::new(statements),
@@ -92,7 +108,8 @@ impl KeyRing {
     /// Replaces the issuers, as after a reload; statements of issuers that are gone are forgotten.
     pub fn set_issuers(&self, issuers: Option<Issuers>) {
         let mut statements = self.statements();
-        if self.0.in_force.load().issuers == issuers {
+        let trust = self.0.in_force.load().trust.clone();
+        if trust.issuers == issuers {
             return;
         }
         let known = issuers.as_ref();
@@ -103,18 +120,30 @@ impl KeyRing {
             })
         };
         statements.retain(is_known);
-        let in_force = InForce::of(issuers, new_generation(), &statements);
-        self.0.in_force.store(Arc::new(in_force));
+        let trust = Trust {
+            issuers,
+            generation: new_generation(),
+            ..trust
+        };
+        self.0
+            .in_force
+            .store(Arc::new(InForce::of(trust, &statements)));
     }
 
     /// The issuers.
     pub fn issuers(&self) -> Option<Issuers> {
-        self.0.in_force.load().issuers.clone()
+        self.0.in_force.load().trust.issuers.clone()
     }
 
-    /// Whether keys are issued, so that requests need one.
+    /// Whether keys are issued.
     pub fn has_issuers(&self) -> bool {
-        self.0.in_force.load().issuers.is_some()
+        self.0.in_force.load().trust.issuers.is_some()
+    }
+
+    /// Whether tokens of any kind are believed, so that requests need a key.
+    pub fn has_tokens(&self) -> bool {
+        let trust = &self.0.in_force.load().trust;
+        trust.issuers.is_some() || trust.oidc.is_some()
     }
 
     /// The key that `presented` is, at `now` since the Unix epoch. `filed` are the keys of the file: what a statement
@@ -133,27 +162,49 @@ impl KeyRing {
         let put = in_force.put.get(&hash).map(Arc::clone);
         let key = match put.or_else(|| in_force.filed(&hash, filed)) {
             Some(key) => key,
-            None => {
-                let Some(issuers) = &in_force.issuers else {
-                    return Err(KeyRefusal::Unknown);
-                };
-                if !presented.starts_with(TOKEN_BEGINS) {
-                    return Err(KeyRefusal::Unknown);
-                }
-                if issuers
-                    .stale_after
-                    .is_some_and(|limit| self.age(now) > limit)
-                {
-                    return Err(KeyRefusal::Stale);
-                }
-                issued(presented, hash, now, &in_force, issuers)?
+            None if presented.starts_with(TOKEN_BEGINS) => {
+                self.token(presented, hash, now, &in_force.trust)?
             }
+            None => return Err(KeyRefusal::Unknown),
         };
         valid(&key, now)?;
         match &key.id {
             Some(id) if in_force.revoked.contains(id) => Err(KeyRefusal::Revoked(id.clone())),
             Some(_) | None => Ok(key),
         }
+    }
+
+    /// The token as a key, its signature verified now or before.
+    fn token(
+        &self,
+        presented: &[u8],
+        hash: KeyHash,
+        now: Duration,
+        trust: &Trust,
+    ) -> Result<Arc<ClientKey>, KeyRefusal> {
+        let is_issued = match &trust.oidc {
+            None => true,
+            Some(_) => trust.issuers.is_some() && jws::is_for(Purpose::Key, presented),
+        };
+        let issuers = trust.issuers.as_ref().filter(|_| is_issued);
+        let stale_after = issuers.and_then(|issuers| issuers.stale_after);
+        if stale_after.is_some_and(|limit| self.age(now) > limit) {
+            return Err(KeyRefusal::Stale);
+        }
+        if let Some(key) = checked::find(&hash, trust.generation) {
+            return Ok(key);
+        }
+        if !checked::may_verify(now) {
+            return Err(KeyRefusal::Busy);
+        }
+        let opened = match (issuers, &trust.oidc) {
+            (Some(issuers), _) => issued(presented, issuers),
+            (None, Some(oidc)) => oidc.open(presented),
+            (None, None) => Err(KeyRefusal::Unknown),
+        };
+        let key = Arc::new(opened.inspect_err(|_| checked::failed())?);
+        checked::keep(hash, trust.generation, &key);
+        Ok(key)
     }
 
     /// The key called `name` that a statement put; and whether there is a statement about that name at all.
@@ -189,7 +240,7 @@ impl KeyRing {
     ) -> Result<Merged, StatementRefusal> {
         let mut statements = self.statements();
         let in_force = self.0.in_force.load_full();
-        let issuers = in_force.issuers.as_ref();
+        let issuers = in_force.trust.issuers.as_ref();
         let issuers = issuers.ok_or(StatementRefusal::NoIssuers)?;
         if statement.mesh != issuers.mesh {
             return Err(StatementRefusal::OtherMesh);
@@ -204,8 +255,7 @@ impl KeyRing {
         match merged {
             Merged::Full => return Err(StatementRefusal::Full),
             Merged::New => {
-                let issuers = Some(issuers.clone());
-                let next = InForce::of(issuers, in_force.generation, &statements);
+                let next = InForce::of(in_force.trust.clone(), &statements);
                 self.0.in_force.store(Arc::new(next));
             }
             Merged::Known | Merged::Expired => {}
@@ -247,10 +297,9 @@ impl KeyRing {
 }
 
 impl InForce {
-    fn of(issuers: Option<Issuers>, generation: u64, statements: &Statements) -> Self {
+    fn of(trust: Trust, statements: &Statements) -> Self {
         let mut in_force = Self {
-            issuers,
-            generation,
+            trust,
             put: HashMap::new(),
             spoken_of: HashSet::new(),
             revoked: HashSet::new(),
@@ -286,29 +335,13 @@ impl InForce {
     }
 }
 
-/// The token as a key, its signature verified now or before.
-fn issued(
-    presented: &[u8],
-    hash: KeyHash,
-    now: Duration,
-    in_force: &InForce,
-    issuers: &Issuers,
-) -> Result<Arc<ClientKey>, KeyRefusal> {
-    if let Some(key) = checked::find(&hash, in_force.generation) {
-        return Ok(key);
+/// An issued token as a key.
+fn issued(presented: &[u8], issuers: &Issuers) -> Result<ClientKey, KeyRefusal> {
+    let token = IssuedKey::open(presented, &issuers.public_keys)?;
+    match token.mesh == issuers.mesh {
+        true => Ok(token.client_key()),
+        false => Err(KeyRefusal::OtherMesh(token.id)),
     }
-    if !checked::may_verify(now) {
-        return Err(KeyRefusal::Busy);
-    }
-    let opened = IssuedKey::open(presented, &issuers.public_keys);
-    let token = opened.inspect_err(|_| checked::failed())?;
-    if token.mesh != issuers.mesh {
-        checked::failed();
-        return Err(KeyRefusal::OtherMesh(token.id));
-    }
-    let key = Arc::new(token.client_key());
-    checked::keep(hash, in_force.generation, &key);
-    Ok(key)
 }
 
 fn valid(key: &ClientKey, now: Duration) -> Result<(), KeyRefusal> {

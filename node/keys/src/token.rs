@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_core::ids::{MeshName, NodeName};
+use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ const ID_BYTES: usize = 12;
 const ID_PREFIX: &str = "gvk_";
 
 /// How far the clock of a node may be behind that of the issuer.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
+pub(super) const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// The name of one issued key, for logs and revocations. No secret.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,8 +45,20 @@ impl KeyId {
         let mut bytes = [0; ID_BYTES];
         let filled = SystemRandom::new().fill(&mut bytes);
         filled.map_err(|_| IssuingKeyError::Random)?;
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self(format!("{ID_PREFIX}{digits}").into()))
+        Ok(Self::of(&bytes))
+    }
+
+    /// The one that all tokens of a holder have which an identity provider knows.
+    pub(super) fn of_holder(issuer: &str, holder: &str) -> Self {
+        let mut context = Context::new(&SHA256);
+        context.update(&(issuer.len() as u64).to_le_bytes());
+        context.update(issuer.as_bytes());
+        context.update(holder.as_bytes());
+        Self::of(&context.finish().as_ref()[..ID_BYTES])
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        Self(format!("{ID_PREFIX}{}", hex(bytes)).into())
     }
 
     /// The text.
@@ -59,6 +72,10 @@ impl KeyId {
     pub fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl FromStr for KeyId {

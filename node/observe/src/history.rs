@@ -126,6 +126,7 @@ impl RequestRecord {
             "node": served.map(|served| served.node.as_str()),
             "region": served.map(|served| served.region.as_str()),
             "upstream": served.map(|served| served.upstream.as_str()),
+            "account": served.and_then(|served| served.account.as_ref()).map(|name| name.as_str()),
             "client": self.client.to_json(),
             "attempts": attempts,
             "untried": untried,

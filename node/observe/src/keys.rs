@@ -20,6 +20,8 @@ pub(super) struct KeyMetrics {
     ring: OnceLock<KeyRing>,
     statements: Family<KindLabels, Gauge>,
     compared: Gauge<f64, AtomicU64>,
+    provider_keys: Gauge,
+    provider_keys_age: Gauge<f64, AtomicU64>,
 }
 
 impl KeyMetrics {
@@ -34,6 +36,16 @@ impl KeyMetrics {
             "key_statements_compared_seconds",
             "Time since this node last compared its statements about keys with a peer's; 0 where it accepts no issued keys",
             metrics.compared.clone(),
+        );
+        families.register(
+            "oidc_keys",
+            "Keys of the identity provider that this node knows; 0 without a provider",
+            metrics.provider_keys.clone(),
+        );
+        families.register(
+            "oidc_keys_age_seconds",
+            "Time since this node last fetched the keys of the identity provider; 0 without a provider",
+            metrics.provider_keys_age.clone(),
         );
         metrics
     }
@@ -64,5 +76,12 @@ impl KeyMetrics {
             false => 0.0,
         };
         self.compared.set(age);
+        let (keys, age) = match ring.provider_keys() {
+            Some((keys, fetched_at)) => (keys, clock::wall().saturating_sub(fetched_at)),
+            None => Default::default(),
+        };
+        self.provider_keys
+            .set(i64::try_from(keys).unwrap_or(i64::MAX));
+        self.provider_keys_age.set(age.as_secs_f64());
     }
 }

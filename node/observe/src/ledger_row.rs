@@ -25,6 +25,9 @@ pub struct LedgerRow {
     pub upstream: Option<String>,
     /// That owner.
     pub node: Option<String>,
+    /// The account that the upstream draws on, where that is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// Its region; the entry node's where none served it.
     pub region: String,
     /// Tokens of the whole prompt; `null` where the upstream reported none.
@@ -63,6 +66,7 @@ impl LedgerRow {
             model: record.model.as_ref().map(ToString::to_string),
             upstream: served.map(|served| served.upstream.to_string()),
             node: served.map(|served| served.node.to_string()),
+            account: served.and_then(|served| Some(served.account.as_ref()?.to_string())),
             region: served.map_or(region, |served| &served.region).to_string(),
             tokens_in: record.tokens.input,
             tokens_cached: record.tokens.cached,

@@ -3,6 +3,7 @@
 //! [`record`] is the request path's end, [`history`] the collecting one. Traces: [`trace`] (the trace of a
 //! request), [`spans`] (its spans), [`otlp`] (their export).
 
+pub mod accounts;
 mod bodies;
 pub mod credentials;
 pub mod dns;
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod notices;
 pub mod otlp;
 pub mod pulse;
+mod queue;
 mod recent;
 pub mod record;
 pub mod requests;

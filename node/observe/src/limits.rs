@@ -16,6 +16,7 @@ use super::labels::KindLabels;
 pub(super) struct LimitMetrics {
     limits: OnceLock<LimitsHandle>,
     refusals: Family<KindLabels, Counter>,
+    overruns: Family<KindLabels, Counter>,
     waits: Counter,
     faults: Family<KindLabels, Counter>,
     keys: Gauge,
@@ -30,6 +31,11 @@ impl LimitMetrics {
             metrics.refusals.clone(),
         );
         families.register(
+            "key_limit_overruns",
+            "Streams that used more tokens or money than the limits of their key had left, by what the limit counts",
+            metrics.overruns.clone(),
+        );
+        families.register(
             "key_limit_waits",
             "Requests admitted after they had waited for rights of other nodes",
             metrics.waits.clone(),
@@ -41,7 +47,7 @@ impl LimitMetrics {
         );
         families.register(
             "limited_keys",
-            "Keys with limits that this node served within the last ten minutes",
+            "Keys with limits, and models with limits of a key, that this node served within the last ten minutes",
             metrics.keys.clone(),
         );
         metrics.read();
@@ -56,11 +62,14 @@ impl LimitMetrics {
 
     pub(super) fn read(&self) {
         let limits = self.limits.get();
-        for kind in LimitKind::ALL {
-            let refused = limits.map_or(0, |limits| limits.refused(kind));
-            let kind = kind.as_str();
+        for of in LimitKind::ALL {
+            let refused = limits.map_or(0, |limits| limits.refused(of));
+            let kind = of.as_str();
             let counter = self.refusals.get_or_create(&KindLabels { kind }).clone();
             counter.inner().store(refused, Relaxed);
+            let overruns = limits.map_or(0, |limits| limits.overruns(of));
+            let counter = self.overruns.get_or_create(&KindLabels { kind }).clone();
+            counter.inner().store(overruns, Relaxed);
         }
         for fault in LimitFault::ALL {
             let found = limits.map_or(0, |limits| limits.faults(fault));

@@ -20,6 +20,7 @@ use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
+use grapevine_base::queue::QueueHandle;
 use grapevine_core::request::FallbackCause;
 use grapevine_core::view::View;
 use grapevine_keys::ring::KeyRing;
@@ -28,6 +29,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use super::accounts::AccountMetrics;
 use super::bodies::BodyMemory;
 use super::credentials::CredentialMetrics;
 use super::dns::DnsQueries;
@@ -39,6 +41,7 @@ use super::labels::{
 use super::limits::LimitMetrics;
 use super::losses::{LossMetrics, Losses};
 use super::notices;
+use super::queue::QueueMetrics;
 use super::recent::RecentFamily;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
@@ -81,6 +84,8 @@ struct Inner {
     bodies: BodyMemory,
     keys: KeyMetrics,
     limits: LimitMetrics,
+    accounts: AccountMetrics,
+    queue: QueueMetrics,
     dns: DnsQueries,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
@@ -178,6 +183,7 @@ impl Metrics {
         }
         metrics.connections.request_ended(record.error);
         metrics.usage.request(record, view);
+        metrics.accounts.request(record);
     }
 
     /// The counts of the DNS server.
@@ -193,6 +199,16 @@ impl Metrics {
     /// Shows the limits of keys behind `limits`.
     pub fn show_limits(&self, limits: LimitsHandle) {
         self.0.limits.show(limits);
+    }
+
+    /// The metrics of accounts.
+    pub fn accounts(&self) -> AccountMetrics {
+        self.0.accounts.clone()
+    }
+
+    /// Shows the requests that wait in `queue`.
+    pub fn show_queue(&self, queue: QueueHandle) {
+        self.0.queue.show(queue);
     }
 
     /// Shows how much of `budget` request bodies hold.
@@ -249,6 +265,8 @@ impl Metrics {
         metrics.bodies.read();
         metrics.keys.read();
         metrics.limits.read();
+        metrics.accounts.read(view);
+        metrics.queue.read();
     }
 }
 
@@ -281,6 +299,8 @@ impl Inner {
             bodies: BodyMemory::register(families),
             keys: KeyMetrics::register(families),
             limits: LimitMetrics::register(families),
+            accounts: AccountMetrics::register(families),
+            queue: QueueMetrics::register(families),
             dns: DnsQueries::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),

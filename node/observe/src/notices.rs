@@ -13,7 +13,7 @@ pub async fn run(mut notices: mpsc::Receiver<Notice>, count: impl Fn(&'static st
 }
 
 /// All labels of `grapevine_transitions_total`.
-pub(super) const KINDS: [&str; 20] = [
+pub(super) const KINDS: [&str; 21] = [
     "upstream_ejected",
     "upstream_probing",
     "upstream_recovered",
@@ -21,6 +21,7 @@ pub(super) const KINDS: [&str; 20] = [
     "upstream_suspected",
     "upstream_cleared",
     "model_out",
+    "account_nearly_spent",
     "models_cut_off",
     "rules_differ",
     "rules_agree",
@@ -46,6 +47,7 @@ pub(super) const fn kind(notice: &Notice) -> &'static str {
         Notice::UpstreamSuspected { .. } => "upstream_suspected",
         Notice::UpstreamCleared { .. } => "upstream_cleared",
         Notice::ModelOut { .. } => "model_out",
+        Notice::AccountNearlySpent { .. } => "account_nearly_spent",
         Notice::ModelsCutOff { .. } => "models_cut_off",
         Notice::RulesDiffer { .. } => "rules_differ",
         Notice::RulesAgree { .. } => "rules_agree",
@@ -70,7 +72,8 @@ fn log(notice: &Notice) {
         | Notice::UpstreamCoolingDown { .. }
         | Notice::UpstreamSuspected { .. }
         | Notice::UpstreamCleared { .. }
-        | Notice::ModelOut { .. } => log_upstream(notice),
+        | Notice::ModelOut { .. }
+        | Notice::AccountNearlySpent { .. } => log_upstream(notice),
         Notice::ModelsCutOff {
             upstream,
             published: told,
@@ -155,6 +158,18 @@ fn log_upstream(notice: &Notice) {
         } => {
             let model = model.as_ref().map(tracing::field::display);
             debug!(upstream.name = %upstream, ?cooldown, model, "upstream cooling down");
+        }
+        Notice::AccountNearlySpent {
+            upstream,
+            account,
+            model,
+            rest,
+        } => {
+            let model = model.as_ref().map(tracing::field::display);
+            info!(
+                upstream.name = %upstream, %account, model, ?rest,
+                "little is left of an account, as its provider says: other accounts go first"
+            );
         }
         _ => {}
     }

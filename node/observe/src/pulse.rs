@@ -197,6 +197,7 @@ mod tests {
             node: NodeName::new("sgp").expect("a name"),
             region: RegionName::new("sgp").expect("a name"),
             upstream: UpstreamName::new("primary").expect("a name"),
+            account: None,
         };
         RequestRecord {
             id: "1".to_owned().into(),

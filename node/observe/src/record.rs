@@ -17,7 +17,7 @@ use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::RequestId;
 use grapevine_core::engine::Event;
 use grapevine_core::geo_point::GeoPoint;
-use grapevine_core::ids::{ModelName, NodeName, RegionName, UpstreamName};
+use grapevine_core::ids::{AccountName, ModelName, NodeName, RegionName, UpstreamName};
 use grapevine_core::outcome::Outcome;
 use grapevine_core::price::{BilledTokens, NanoUsd};
 use grapevine_core::request::{EndedAttempt, FallbackStep, RequestReport};
@@ -132,6 +132,8 @@ pub struct Served {
     pub region: RegionName,
     /// Its name at its owner.
     pub upstream: UpstreamName,
+    /// The account that it draws on, where that is named.
+    pub account: Option<AccountName>,
 }
 
 /// One attempt of a request.

@@ -1,4 +1,4 @@
-//! What was used, summed by day, key, model, upstream and region: what `grapevine usage` asks for.
+//! What was used, summed by day, key, model, upstream, account and region: what `grapevine usage` asks for.
 //!
 //! Kept in memory, counted from the ledger at a start and from finished requests after it. Bounded: beyond
 //! [`CELLS_MAX`] sums, further combinations of a day are one sum under the name `(other)`.
@@ -32,6 +32,8 @@ pub enum UsageGroup {
     Model,
     /// The upstream, with its owner.
     Upstream,
+    /// The account that the upstream draws on.
+    Account,
     /// The region that served.
     Region,
     /// The day, in UTC.
@@ -40,10 +42,11 @@ pub enum UsageGroup {
 
 impl UsageGroup {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Key,
         Self::Model,
         Self::Upstream,
+        Self::Account,
         Self::Region,
         Self::Day,
     ];
@@ -54,6 +57,7 @@ impl UsageGroup {
             Self::Key => "key",
             Self::Model => "model",
             Self::Upstream => "upstream",
+            Self::Account => "account",
             Self::Region => "region",
             Self::Day => "day",
         }
@@ -123,6 +127,7 @@ struct Cell {
     key: Arc<str>,
     model: Arc<str>,
     upstream: Arc<str>,
+    account: Arc<str>,
     region: Arc<str>,
 }
 
@@ -149,18 +154,20 @@ impl UsageBook {
             key: name(&row.key),
             model: name(&row.model),
             upstream,
+            account: name(&row.account),
             region: row.region.as_str().into(),
         };
         let mut cells = self.cells();
         if cells.len() >= CELLS_MAX && !cells.contains_key(&cell) {
             cells.retain(|cell, _| cell.day >= oldest);
             if cells.len() >= CELLS_MAX {
-                let [key, model, upstream, region] = [(); 4].map(|()| OTHER.into());
+                let [key, model, upstream, account, region] = [(); 5].map(|()| OTHER.into());
                 cell = Cell {
                     day,
                     key,
                     model,
                     upstream,
+                    account,
                     region,
                 };
             }
@@ -176,6 +183,7 @@ impl UsageBook {
                 UsageGroup::Key => cell.key.to_string(),
                 UsageGroup::Model => cell.model.to_string(),
                 UsageGroup::Upstream => cell.upstream.to_string(),
+                UsageGroup::Account => cell.account.to_string(),
                 UsageGroup::Region => cell.region.to_string(),
                 UsageGroup::Day => cell.day.to_string(),
             });
@@ -213,6 +221,7 @@ pub(super) mod tests {
             partial: false,
             status: 200,
             outcome: "ok".to_owned(),
+            account: None,
         }
     }
 

@@ -19,14 +19,17 @@ use grapevine_config::Config;
 use grapevine_config::checked::IssuedKeysConfig;
 use grapevine_console::admin::{StatementsRefused, TakeStatements};
 use grapevine_core::ids::NodeName;
+use grapevine_http::upstream::IdentityClient;
 use grapevine_keys::ring::{KeyRing, StatementRefusal};
 use grapevine_keys::statement_file;
 use grapevine_keys::statements::Merged;
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
 use tracing::{error, info, warn};
 
 use super::NodeStartError;
+use super::oidc::{self, IdentityDesk, KeyFetcher};
 
 pub(super) use exchange::PREFIX as PEER_PREFIX;
 
@@ -45,6 +48,7 @@ pub(super) struct KeyKeeper(Arc<Keeper>);
 
 struct Keeper {
     ring: KeyRing,
+    identity: IdentityDesk,
     file: std::sync::Mutex<Option<PathBuf>>,
     /// One writer at a time.
     writing: Mutex<()>,
@@ -81,27 +85,32 @@ struct Taken {
 pub(super) struct Spreading(KeyKeeper, mpsc::Receiver<Push>);
 
 impl KeyKeeper {
-    /// Reads the statements on disk.
+    /// Reads the statements on disk; an identity provider is asked for its keys over `tls`.
     ///
     /// # Errors
     /// When there are some and they cannot be read.
-    pub(super) fn load(config: &Config) -> Result<(Self, Spreading), NodeStartError> {
+    pub(super) fn load(
+        config: &Config,
+        tls: ClientConfig,
+    ) -> Result<(Self, Spreading, KeyFetcher), NodeStartError> {
         let now = clock::wall();
         let issued = config.issued_keys.as_ref();
         let ring = KeyRing::new(issued.map(|issued| issued.issuers.clone()), now);
         if let Some(issued) = issued {
             load(&ring, issued)?;
         }
+        let (identity, fetcher) = oidc::prepare(config, &ring, IdentityClient::new(tls));
         let (pushes, waiting) = mpsc::channel(PUSHES_MAX);
         let keeper = Self(Arc::new(Keeper {
             ring,
+            identity,
             file: std::sync::Mutex::new(issued.map(|issued| issued.file.clone())),
             writing: Mutex::default(),
             pushes,
             counts: KeyCounts::default(),
         }));
         let spreading = Spreading(keeper.clone(), waiting);
-        Ok((keeper, spreading))
+        Ok((keeper, spreading, fetcher))
     }
 
     /// The keys in force.
@@ -119,6 +128,7 @@ impl KeyKeeper {
         let issued = config.issued_keys.as_ref();
         let issuers = issued.map(|issued| issued.issuers.clone());
         self.0.ring.set_issuers(issuers);
+        self.0.identity.take(config);
         *self.file() = issued.map(|issued| issued.file.clone());
     }
 

@@ -162,7 +162,7 @@ impl LimitDriver {
         }
         let now = self.clock.now();
         let escrow = self.escrow();
-        let mut limits = [None, None, None];
+        let mut limits = [const { None }; LimitKind::ALL.len()];
         for kind in LimitKind::ALL {
             let Some(spec) = specs[kind as usize] else {
                 continue;
@@ -176,6 +176,7 @@ impl LimitDriver {
                 id,
                 purse,
                 opened_at: now,
+                refusals: Arc::default(),
             });
         }
         // A new purse is filled at a tick, or at once where it is said to be empty.

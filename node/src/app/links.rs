@@ -8,6 +8,7 @@ use grapevine_base::exchange::{CallInside, InsideSlot};
 use grapevine_base::vital::Vital;
 use grapevine_config::Config;
 use grapevine_core::ids::Generation;
+use grapevine_http::accounts::AccountCalls;
 use grapevine_http::upstream::UpstreamClient;
 use grapevine_mesh::gossip::{Gossip, GossipConfig};
 use grapevine_mesh::{MeshHandle, RightsWay};
@@ -38,7 +39,7 @@ pub(super) async fn start(
     generation: Generation,
     (driver, bodies): (&DriverHandle, &BodyBudget),
     (metrics, vital): (&Metrics, &Vital),
-    (local, insides): (Traced<UpstreamClient>, Insides),
+    (local, insides): (Traced<AccountCalls<UpstreamClient>>, Insides),
     publications: mpsc::Receiver<Publication>,
 ) -> Result<(Option<Mesh>, Peers, Vec<AbortHandle>), NodeStartError> {
     let Some(wanted) = &config.mesh else {

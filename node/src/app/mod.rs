@@ -7,6 +7,7 @@
 //! Reading order: [`run`] (a node from start to end), `start` (what is started, in order), `links` (the mesh),
 //! `translate` (from the configuration to the options of shells), `reload`.
 
+mod accounts;
 pub(crate) mod capacity;
 mod error;
 mod geography;
@@ -16,6 +17,7 @@ mod limits;
 mod links;
 mod losses;
 mod names;
+mod oidc;
 mod peers;
 mod reload;
 mod seal;
@@ -43,6 +45,7 @@ use grapevine_base::exchange::{CallInside, ServeInside};
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::{Config, Loaded, Sources};
+use grapevine_http::accounts::AccountTable;
 use grapevine_http::ingress::{self, TlsHandle, Workers};
 use grapevine_http::prober;
 use grapevine_http::upstream::UpstreamTargets;
@@ -63,6 +66,7 @@ pub struct App {
     driver: DriverHandle,
     bodies: BodyBudget,
     targets: UpstreamTargets,
+    accounts: AccountTable,
     probe_targets: prober::ProbeTargets,
     ingress: Arc<ArcSwap<ingress::IngressSettings>>,
     public_tls: Option<TlsHandle>,

@@ -15,7 +15,7 @@ use grapevine_mesh::Credentials;
 use grapevine_observe::log;
 use tracing::{error, info, warn};
 
-use super::{App, NodeStartError, translate};
+use super::{App, NodeStartError, accounts, translate};
 
 /// Signals when to read the configuration again.
 pub(super) struct Reloads(Option<ConfigWatch>);
@@ -79,6 +79,7 @@ impl App {
             mesh.handle.set_rules(translate::serving_rules(&config));
         }
         self.targets.replace(translate::upstreams(&config))?;
+        self.accounts.replace(accounts::of_upstreams(&config));
         if let (Some(handle), Some(tls)) = (&self.public_tls, public_tls) {
             handle.store(tls);
         }

@@ -2,6 +2,7 @@
 //! publishes that it is ready.
 
 mod serving;
+mod shown;
 
 use std::sync::Arc;
 
@@ -21,10 +22,10 @@ use grapevine_core::descriptors::Shares;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
+use grapevine_http::accounts::AccountTable;
 use grapevine_http::ingress::{self, Background, Explainer};
 use grapevine_http::prober;
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
-use grapevine_keys::rights::ClientKey;
 use grapevine_observe::history::History;
 use grapevine_observe::losses::Losses;
 use grapevine_observe::metrics::Metrics;
@@ -54,7 +55,8 @@ use super::peers::Peers;
 use super::tasks::{self, Tasks};
 use super::traced::Traced;
 use super::usage::UsageDesk;
-use super::{App, NodeStartError, capacity, reload, translate};
+use super::{App, NodeStartError, accounts, capacity, reload, translate};
+use shown::{filed_keys, show};
 
 impl App {
     /// Starts a node on the current runtime, which must be a current-thread one.
@@ -91,7 +93,7 @@ impl App {
         let hub = tasks::hub(&config, &driver, mesh.as_ref(), services, named, parts)?;
         let (api, operator) = tasks_api(hub.as_ref());
         let context = ground.context(&ingress, &recorder, peers, api);
-        let workers = ground.open(&config, public_tls.clone(), context)?;
+        let workers = ground.open(&config, public_tls.clone(), &ingress, context)?;
         let names = ground.answer_names(&config).await?;
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
@@ -115,6 +117,7 @@ impl App {
             driver,
             bodies: ground.bodies,
             targets: ground.targets,
+            accounts: ground.accounts,
             probe_targets: ground.probe_targets,
             ingress,
             public_tls,
@@ -144,6 +147,7 @@ struct Ground {
     metrics: Metrics,
     bodies: BodyBudget,
     targets: UpstreamTargets,
+    accounts: AccountTable,
     probe_targets: prober::ProbeTargets,
     readiness: Readiness,
     geography: Geography,
@@ -261,7 +265,7 @@ impl Ground {
             UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             probes,
         );
-        let (keys, spreading) = KeyKeeper::load(config)?;
+        let (keys, spreading, fetcher) = KeyKeeper::load(config, tls.clone())?;
         metrics.show_keys(keys.ring().clone());
         let usage = UsageDesk::start(config, &driver)?;
         let (limits, limit_driver) = limits::prepare(config, clock, generation)?;
@@ -275,6 +279,7 @@ impl Ground {
             bodies: translate::bodies(config, &metrics),
             metrics: metrics.clone(),
             targets,
+            accounts: accounts::table(config),
             probe_targets,
             readiness,
             geography,
@@ -296,6 +301,7 @@ impl Ground {
             notices::run(notices, move |kind| metrics.transition(kind)),
         );
         ground.keep("prober", prober);
+        ground.keep("keys of the identity provider", fetcher.run());
         Ok((ground.traced(config)?, publications))
     }
 
@@ -346,6 +352,7 @@ impl Ground {
             keys: Arc::new(self.keys.clone()),
             filed_keys: filed_keys(ingress),
             usage: Arc::new(self.usage.clone()),
+            limits: self.limits.clone(),
             tasks: Router::new(),
         }
     }
@@ -378,20 +385,6 @@ async fn configure_engine(config: &Config, driver: &DriverHandle) {
     ] {
         driver.send(event).await;
     }
-}
-
-/// The current configuration, for the operator.
-fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Value + Send + Sync> {
-    let config = Arc::clone(config);
-    Arc::new(move || Value::clone(&config.load()))
-}
-
-/// The keys of the file that is in use.
-fn filed_keys(
-    ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
-) -> Arc<dyn Fn() -> Vec<Arc<ClientKey>> + Send + Sync> {
-    let ingress = Arc::clone(ingress);
-    Arc::new(move || ingress.load().keys.filed())
 }
 
 async fn serve_admin(admin: Admin, listener: TcpListener) {

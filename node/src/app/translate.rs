@@ -25,7 +25,7 @@ use grapevine_observe::otlp::{Collector, SpanSender, Tracer};
 use grapevine_observe::trace::Sampler;
 use http::HeaderValue;
 
-use super::{NodeStartError, capacity, seal};
+use super::{NodeStartError, accounts, capacity, seal};
 
 /// A stream that is silent for this long gets a comment: below the 30 s after which common balancers
 /// drop a connection.
@@ -126,6 +126,7 @@ fn spec(upstream: &UpstreamConfig, carried: u32) -> UpstreamSpec {
         health: upstream.health.clone(),
         probe: upstream.probe.kind,
         probe_interval: upstream.probe.interval,
+        account: accounts::spec(upstream),
     }
 }
 
@@ -273,6 +274,9 @@ pub(super) fn filed_keys(config: &Config) -> Vec<StaticKey> {
                 services: set(key.services.as_ref()),
                 upstreams: key.upstreams.as_deref().map(Into::into),
                 limits: key.limits,
+                model_limits: (!key.model_limits.is_empty())
+                    .then(|| Arc::new(key.model_limits.clone())),
+                weight: key.weight,
             },
             ..ClientKey::named(&key.name)
         };
@@ -308,6 +312,7 @@ pub(super) fn ingress_settings(config: &Config, ring: &KeyRing) -> ingress::Ingr
         model_notes: Arc::new(model_notes(config)),
         deadline: config.routing.deadline,
         output_cap: config.limits.max_tokens,
+        overrun: config.limits.overrun,
         asks_usage: config.usage.ask,
         keys: Keys::new(filed_keys(config)).beside(ring.clone()),
         cors: match &config.cors {

@@ -188,6 +188,10 @@ fn write_summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     if let Some(issued) = &config.issued_keys {
         issued_keys(config, issued, out)?;
     }
+    if let Some(oidc) = &config.oidc {
+        let (issuer, rules) = (&oidc.rules.issuer, oidc.rules.clients.len());
+        writeln!(out, "oidc      {issuer}, rules for clients: {rules}")?;
+    }
     match &config.ledger {
         Some(ledger) => writeln!(out, "ledger    {}", ledger.file.display()),
         None => Ok(()),

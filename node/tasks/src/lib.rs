@@ -22,6 +22,8 @@ mod attempt;
 pub mod batch;
 pub mod behalf;
 pub mod cancel_notifier;
+mod carried;
+mod checked_text;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod hub;

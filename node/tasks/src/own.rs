@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
+use super::carried::CarriedLimits;
 use super::lenient;
 use super::service::{TaskError, Work};
 use super::task::{CheckedText, NewTask, Submitter, Task, TaskFault};
@@ -33,6 +34,7 @@ impl Submitter {
                 .models
                 .as_deref()
                 .map(|models| models.iter().cloned().map(CheckedText).collect()),
+            limits: CarriedLimits::of(&caller.limits),
         }
     }
 
@@ -64,6 +66,7 @@ pub fn request(task: &NewTask, method: Method, path: PathAndQuery, body: Bytes) 
         headers.insert(header::CONTENT_TYPE, json);
     }
     let models = task.submitter.models.as_ref();
+    let limits = task.submitter.limits.as_ref();
     OwnRequest {
         method,
         path,
@@ -77,6 +80,7 @@ pub fn request(task: &NewTask, method: Method, path: PathAndQuery, body: Bytes) 
         },
         allow_regions: task.regions.iter().map(|region| region.0.clone()).collect(),
         allow_models: models.map(|models| Arc::new(models.iter().map(|it| it.0.clone()).collect())),
+        limits: limits.map(CarriedLimits::read).unwrap_or_default(),
         session: None,
         timeout: None,
     }

@@ -1,15 +1,16 @@
 //! A task: one piece of background work, and its whole record.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use grapevine_base::clock;
-use grapevine_core::ids::{ModelName, RegionName, ServiceKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::carried::CarriedLimits;
 use super::id::Id;
+
+pub use super::checked_text::{CheckedText, ModelText, RegionText, ServiceKeyText};
 
 /// The longest payload of a task in bytes of JSON. What is longer goes into a file.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1_024;
@@ -87,6 +88,9 @@ pub struct Submitter {
     /// The models that its key may use; `None` is every model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<ModelText>>,
+    /// The limits of its issued key; `None` where it has none, and of a static key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<CarriedLimits>,
 }
 
 /// A task to be accepted.
@@ -204,38 +208,6 @@ pub struct FinishedAttempt {
 
 fn is_zero(count: &u64) -> bool {
     *count == 0
-}
-
-/// A service's key in records, checked when it is read.
-pub type ServiceKeyText = CheckedText<ServiceKey>;
-
-/// A model's name in records, checked when it is read.
-pub type ModelText = CheckedText<ModelName>;
-
-/// A region's name in records, checked when it is read.
-pub type RegionText = CheckedText<RegionName>;
-
-/// A name of core's that is written as text and checked when it is read.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CheckedText<T>(pub T);
-
-impl<T: fmt::Debug> fmt::Debug for CheckedText<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
-}
-
-impl<T: fmt::Display> Serialize for CheckedText<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de, T: std::str::FromStr<Err: fmt::Display>> Deserialize<'de> for CheckedText<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(serde::de::Error::custom)
-    }
 }
 
 impl TaskState {

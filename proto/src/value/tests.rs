@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use grapevine_core::account::{AccountFact, AccountSpec, QuotaScope};
 use grapevine_core::fact::{AnswerFigures, FurtherFigures, NodeFact, Phase, Public};
 use grapevine_core::geo_point::GeoPoint;
-use grapevine_core::ids::RegionName;
+use grapevine_core::ids::{AccountName, RegionName};
 
 use super::*;
 use crate::value::figure::SPAN_MAX;
@@ -42,6 +43,7 @@ fn fact() -> UpstreamFact {
         dialects: grapevine_core::dialect::DialectSet::ALL,
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
+        account: None,
     }
 }
 
@@ -138,6 +140,93 @@ fn payloads_have_these_bytes() {
         json_of(&Fact::UpstreamGone(upstream("primary"))),
         r#"{"gone":true}"#
     );
+}
+
+fn with_account(quota: QuotaScope, rests: &[(Option<&str>, u64)]) -> UpstreamFact {
+    let rests = rests
+        .iter()
+        .map(|(name, seconds)| (name.map(model), Duration::from_secs(*seconds)));
+    UpstreamFact {
+        account: Some(Box::new(AccountFact {
+            spec: AccountSpec {
+                name: AccountName::new("openai-main").expect("a name"),
+                quota,
+            },
+            rests: rests.collect(),
+        })),
+        ..fact()
+    }
+}
+
+#[test]
+fn account_and_its_rests_take_few_bytes_and_come_back() {
+    let plain = json_of(&Fact::Upstream(fact())).len();
+    for (quota, rests, json) in [
+        (
+            QuotaScope::Account,
+            &[][..],
+            r#","account":{"name":"openai-main"}"#,
+        ),
+        (
+            QuotaScope::Upstream,
+            &[(None, 2)],
+            r#","account":{"name":"openai-main","alone":true,"rests":{"":2000000}}"#,
+        ),
+        (
+            QuotaScope::Account,
+            &[(Some("gpt-4o"), 59)],
+            r#","account":{"name":"openai-main","rests":{"gpt-4o":59000000}}"#,
+        ),
+    ] {
+        let sent = Fact::Upstream(with_account(quota, rests));
+        let written = json_of(&sent);
+        assert!(written.ends_with(&format!("{json}}}")), "{written}");
+        assert_eq!(written.len(), plain + json.len());
+        assert_eq!(decode(&key(), &written), Ok(sent));
+    }
+}
+
+#[test]
+fn rests_of_an_account_are_bounded_and_checked() {
+    let read = |account: &str| {
+        let json = format!(r#"{{"state":"healthy","account":{account}}}"#);
+        let Fact::Upstream(fact) = decode(&key(), &json)? else {
+            panic!("another kind of fact");
+        };
+        Ok::<_, ValueError>(fact.account.expect("an account").rests.len())
+    };
+    let many = (0..30).map(|number| format!(r#""m{number}":1"#));
+    let many = many.collect::<Vec<_>>().join(",");
+    assert_eq!(
+        read(&format!(r#"{{"name":"a","rests":{{{many}}}}}"#)),
+        Ok(8)
+    );
+    assert_eq!(read(r#"{"name":"a","hue":1}"#), Ok(0));
+    let negative = read(r#"{"name":"a","rests":{"m":-1}}"#);
+    assert_eq!(negative, Err(ValueError::Field("account.rests")));
+    assert!(matches!(
+        read(r#"{"name":"a b"}"#),
+        Err(ValueError::Name(_))
+    ));
+    assert!(matches!(read("{}"), Err(ValueError::Name(_))));
+    assert!(matches!(read(r#"{"name":7}"#), Err(ValueError::Malformed)));
+}
+
+#[test]
+fn rests_go_before_models_where_a_value_is_too_long() {
+    let long = |number: usize| format!("{number}{}", "x".repeat(90));
+    let names: Vec<String> = (0..5).map(long).collect();
+    let rests: Vec<_> = names.iter().map(|name| (Some(name.as_str()), 1)).collect();
+    let sent = UpstreamFact {
+        models: names.iter().map(|name| (model(name), None)).collect(),
+        ..with_account(QuotaScope::Account, &rests)
+    };
+    let payload = encode(&Fact::Upstream(sent), PAYLOAD_BYTES_MAX).expect("fits");
+    let Ok(Fact::Upstream(fact)) = decode(&key(), &payload.json) else {
+        panic!("not read");
+    };
+    let account = fact.account.expect("an account");
+    assert_eq!((account.rests.len(), fact.models.len()), (0, 5));
 }
 
 #[test]

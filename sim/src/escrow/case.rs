@@ -43,6 +43,8 @@ pub(crate) struct Case {
     /// Demand, as a multiple of the limit.
     pub(crate) times: f64,
     pub(crate) trouble: Trouble,
+    /// Whether a third of the nodes is cut off from the others from the middle of the run to its end.
+    pub(crate) splits: bool,
     /// The least use of each limit that the case demands, as a share of what is allowed.
     pub(crate) use_min: Option<f64>,
 }
@@ -128,7 +130,17 @@ impl Case {
             moves: None,
             times: 10.0,
             trouble: Trouble::default(),
+            splits: false,
             use_min: None,
+        }
+    }
+
+    /// What is left to each side of a mesh that was cut in two, with ten times the limit at every node.
+    fn split(nodes: usize, minutes: u64) -> Self {
+        Self {
+            limits: vec![REQUESTS, FEW_REQUESTS],
+            splits: true,
+            ..Self::new("split", nodes, minutes)
         }
     }
 
@@ -183,8 +195,9 @@ pub(crate) fn cases(depth: Depth) -> Vec<Case> {
         }
     }
     match depth {
-        Depth::Short => all.push(Case::moving(10, 4)),
+        Depth::Short => all.extend([Case::moving(10, 4), Case::split(6, 6)]),
         Depth::Full => {
+            all.extend([3, 10, 30, 100].map(|nodes| Case::split(nodes, 10)));
             all.extend([3, 10, 30, 100].map(|nodes| Case::moving(nodes, 10)));
             all.push(Case::many_keys(5, 1_000));
             all.push(Case::many_keys(30, 1_000));

@@ -87,6 +87,18 @@ impl Node {
         })
     }
 
+    fn seats(&self) -> Seats {
+        Seats::new(self.names.clone(), &self.name).expect("it is listed")
+    }
+
+    /// What it holds of a limit as one of its homes.
+    pub(super) fn share(&self, limit: LimitId, counted: &Counted) -> u64 {
+        let seats = self.seats();
+        let homes = seats.homes(limit, counted.spec.amount);
+        let own = homes.into_iter().find(|(seat, _)| *seat == seats.own());
+        own.map_or(0, |(_, share)| share)
+    }
+
     pub(super) fn start(&mut self, now: Instant, fate: DiskFate) {
         self.disk = match fate {
             DiskFate::Kept => self.disk.clone(),
@@ -98,7 +110,7 @@ impl Node {
         self.born = now;
         self.process += 1;
         self.asleep_until = now;
-        let seats = Seats::new(self.names.clone(), &self.name).expect("it is listed");
+        let seats = self.seats();
         let wall = self.wall(now);
         let millis = u64::try_from(wall.0.as_millis()).unwrap_or(u64::MAX);
         let start = EscrowStart {

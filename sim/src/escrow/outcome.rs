@@ -17,6 +17,16 @@ pub(crate) struct LimitOutcome {
     pub(super) used: f64,
 }
 
+/// What the nodes on one side of a cut used of a limit, beside what follows from the shares of their homes.
+#[derive(Clone, Debug)]
+pub(crate) struct SideOutcome {
+    pub(super) name: &'static str,
+    pub(super) nodes: usize,
+    pub(super) used: f64,
+    /// The shares of the homes on this side.
+    pub(super) share: f64,
+}
+
 /// What a run gave.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
@@ -26,6 +36,8 @@ pub(crate) struct Outcome {
     pub(super) span: Duration,
     /// One for each limit, at most [`NAMED_MAX`].
     pub(super) limits: Vec<LimitOutcome>,
+    /// Of each limit both sides, where the mesh was cut in two.
+    pub(super) sides: Vec<SideOutcome>,
     /// All nodes together.
     pub(super) bytes: u64,
     pub(super) faults: u64,
@@ -59,6 +71,20 @@ impl fmt::Display for Outcome {
             used.join(", "),
             self.bytes_per_node(),
             self.digest
-        )
+        )?;
+        for side in &self.sides {
+            let SideOutcome {
+                name,
+                nodes,
+                used,
+                share,
+            } = side;
+            let (used, share) = (used * 100.0, share * 100.0);
+            write!(
+                formatter,
+                "\n  cut off, {nodes} nodes: {name} used to {used:.1} %, by the shares of their homes {share:.1} %"
+            )?;
+        }
+        Ok(())
     }
 }

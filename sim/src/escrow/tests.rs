@@ -56,6 +56,18 @@ fn moving_demand_gets_most_of_its_limit() {
 }
 
 #[test]
+fn each_side_of_a_cut_uses_what_its_homes_hold() {
+    let case = find("split-6");
+    let outcome = World::new(&case, 1, Breach::None).run();
+    assert!(outcome.violation.is_none(), "{:?}", outcome.violation);
+    assert_eq!(outcome.sides.len(), 4);
+    for side in &outcome.sides {
+        let least = side.share * 0.95;
+        assert!((least..=side.share).contains(&side.used), "{side:?}");
+    }
+}
+
+#[test]
 fn same_seed_gives_the_same_run_and_another_another() {
     let case = find("storm-3");
     let digest = |seed| World::new(&case, seed, Breach::None).run().to_string();

@@ -2,6 +2,7 @@
 
 mod disturb;
 mod judge;
+mod split;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use super::fault::{DiskFate, Fault};
 use super::node::{Node, Running};
 use super::outcome::Outcome;
 use super::sabotage::Breach;
+use split::Split;
 
 /// Requests come after this: the nodes have met.
 const BEGINS: Duration = Duration::from_secs(5);
@@ -55,6 +57,8 @@ pub(super) enum Happening {
     },
     Moved,
     Fault(Fault),
+    /// The mesh is cut in two.
+    Split,
     Healed(usize),
     Start(usize, DiskFate),
 }
@@ -82,6 +86,7 @@ pub(super) struct World<'a> {
     counters: Vec<Counter>,
     /// The nodes where the demand is.
     active: Vec<usize>,
+    split: Option<Split>,
     pub(super) chance: Chance,
     requests: u64,
     bytes: u64,
@@ -117,6 +122,7 @@ impl<'a> World<'a> {
             now: Instant::START,
             heap: Heap::default(),
             active: Vec::new(),
+            split: None,
             chance,
             requests: 0,
             bytes: 0,
@@ -138,6 +144,9 @@ impl<'a> World<'a> {
             self.plan_request(begin, limit);
         }
         self.plan_fault(begin);
+        if self.case.splits {
+            self.heap.plan(begin + self.case.span / 2, Happening::Split);
+        }
         let end = begin + self.case.span;
         while self.violation.is_none()
             && let Some((at, happening)) = self.heap.take_next()
@@ -165,6 +174,7 @@ impl<'a> World<'a> {
             Happening::Ended { node, request } => self.end(node, request),
             Happening::Moved => self.move_demand(),
             Happening::Fault(fault) => self.fault(fault),
+            Happening::Split => self.split(),
             Happening::Healed(rule) => self.network.remove(rule),
             Happening::Start(node, fate) => self.start(node, fate),
         }
@@ -307,6 +317,9 @@ impl<'a> World<'a> {
         let units = running.reservation.units();
         let escrow = self.nodes[node].escrow.as_ref();
         let number = escrow.and_then(|escrow| escrow.window(local, counted.spec));
+        if let Some(split) = &mut self.split {
+            split.admit(self.now, node, limit, units);
+        }
         let wrong = self.counters[limit].admit(self.now, request, units, number);
         self.accuse(wrong);
         self.digest

@@ -247,5 +247,6 @@ pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
         health: HealthPolicy::default(),
         probe: Probe::Models,
         probe_interval: Duration::from_secs(30),
+        account: None,
     }
 }

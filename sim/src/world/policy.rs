@@ -210,6 +210,7 @@ impl World {
             hot_until: None,
             returned_at: None,
             trial: false,
+            account: None,
         };
         let expected = cost.min(TTFT_UNKNOWN);
         let candidate = Candidate {
@@ -227,6 +228,7 @@ impl World {
             whole_measured: true,
             tries: ByClass::default(),
             incumbent: false,
+            account_rests_until: None,
         };
         Choice {
             cost: Cost::of(&candidate, RequestShape::default(), self.now),

@@ -2,7 +2,8 @@
 
 use grapevine_proto::frame::{
     BODY_BYTES_MAX, Datagram, GREETING_BYTES_MAX, Greeting, HEAD_BYTES_MAX, InsideHead,
-    LENGTH_BYTES, LOADS_MAX, RequestHead, ResponseStart, payload_length, reset,
+    LENGTH_BYTES, LOADS_MAX, RIGHTS_BYTES_MAX, RequestHead, ResponseStart, TAG_RIGHTS,
+    decode_rights, encode_rights, payload_length, reset,
 };
 
 /// What is read can be written within its limit, and is then read the same.
@@ -10,12 +11,13 @@ pub(crate) fn target(bytes: &[u8]) {
     let Some((kind, payload)) = bytes.split_first() else {
         return;
     };
-    match kind % 5 {
+    match kind % 6 {
         0 => request(payload),
         1 => response(payload),
         2 => greeting(payload),
         3 => datagram(payload),
-        _ => numbers(payload),
+        4 => numbers(payload),
+        _ => rights(payload),
     }
 }
 
@@ -77,6 +79,17 @@ fn datagram(payload: &[u8]) {
         }
         Err(_) => {}
     }
+}
+
+fn rights(payload: &[u8]) {
+    let Ok(message) = decode_rights(payload) else {
+        return;
+    };
+    let written = encode_rights(&message);
+    let (tag, again) = written.split_first().expect("a tag");
+    assert_eq!(*tag, TAG_RIGHTS);
+    assert!(again.len() <= RIGHTS_BYTES_MAX);
+    assert_eq!(decode_rights(again), Ok(message));
 }
 
 /// The length before a frame, and the code that a stream is reset with.

@@ -21,6 +21,7 @@ async fn started(operator: &Operator) -> (Mesh, Mock) {
             node.upstream(&mock)
                 .config("issued_keys", operator.config())
                 .config("keys", filed)
+                .config("limits.nodes", json!(["sgp"]))
         })
         .start()
         .await;
@@ -125,15 +126,24 @@ async fn each_bad_key_has_a_code_and_nothing_of_it_is_logged() {
     .join(".");
     let short = operator.issue("brief", &["--expires", "1s"]);
     let cut = good.token[..good.token.len() - 4].to_owned();
+    let (foreign, staging) = (
+        stranger.issue("app", &[]).token,
+        operator.issue_for("staging", "app", &[]).token,
+    );
+    let sent = [
+        &good.token,
+        &other.token,
+        &short.token,
+        &forged,
+        &foreign,
+        &staging,
+    ];
     for (token, code) in [
         (cut.as_str(), "key_malformed"),
         (&good.token[..40], "key_malformed"),
         (&forged, "key_signature_wrong"),
-        (&stranger.issue("app", &[]).token, "key_issuer_unknown"),
-        (
-            &operator.issue_for("staging", "app", &[]).token,
-            "key_for_another_mesh",
-        ),
+        (&foreign, "key_issuer_unknown"),
+        (&staging, "key_for_another_mesh"),
         ("gv-unknown", "invalid_api_key"),
     ] {
         let answer = chat_with(node, "x-api-key", token, MODEL).await;
@@ -159,6 +169,40 @@ async fn each_bad_key_has_a_code_and_nothing_of_it_is_logged() {
         200
     );
     assert!(mock.chats().await >= 1);
+    // Neither claims nor signatures, of any of them, wherever an operator looks.
+    let mut shown = node.log();
+    for path in ["/requests", "/metrics", "/mesh", "/keys", "/config"] {
+        shown += &must(path, node.try_admin_as(path, "operator-token").await).text();
+    }
+    for part in sent.iter().flat_map(|token| token.split('.').skip(1)) {
+        assert!(!shown.contains(&part[..20]), "{part} of a token is shown");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_that_is_replayed_to_another_mesh_of_the_same_operator_is_refused_there() {
+    let operator = Operator::new();
+    let mock = Mock::start("mock", &[MODEL]).await;
+    let mesh = async |name: &str| {
+        let mut issued_keys = operator.config();
+        issued_keys["mesh"] = json!(name);
+        Mesh::builder()
+            .named(name)
+            .node("sgp", |node| {
+                node.upstream(&mock).config("issued_keys", issued_keys)
+            })
+            .start()
+            .await
+    };
+    let (here, there) = (mesh("here").await, mesh("there").await);
+    let issued = operator.issue_for("here", "app", &[]);
+    let ask = async |mesh: &Mesh| chat_with(&mesh["sgp"], "x-api-key", &issued.token, MODEL).await;
+    assert_eq!(ask(&here).await.status, 200);
+    let refused = ask(&there).await;
+    assert_eq!(refusal(&refused), (401, "key_for_another_mesh".to_owned()));
+    assert_eq!(mock.chats().await, 1);
+    let signature = issued.token.rsplit('.').next().expect("a signature");
+    assert!(!there["sgp"].log().contains(signature), "a token is logged");
 }
 
 #[tokio::test(flavor = "multi_thread")]

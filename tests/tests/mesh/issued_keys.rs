@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use grapevine_tests::client::{chat_body, http, whole};
 use grapevine_tests::operator::{Issued, Operator};
 use grapevine_tests::view::MeshView;
+use grapevine_tests::wait::must;
 use grapevine_tests::{Mesh, Mock, Node, wait_until};
+use tokio::task::JoinSet;
 
 const MODEL: &str = "gpt-4o";
 
@@ -126,6 +128,51 @@ async fn node_that_lost_its_disk_learns_statements_when_it_joins() {
     for node in mesh.nodes() {
         wait_for(node, "plain-secret", (401, "invalid_api_key")).await;
     }
+}
+
+/// Measured: how long after the command returned each node refuses the key. Each node is asked all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures the machine; CONTRIBUTING.md has the command"]
+async fn revoked_key_is_refused_at_every_node_within_a_second() {
+    const KEYS: usize = 20;
+    let operator = Operator::new();
+    let (mesh, _mock) = started(&operator).await;
+    let mut longest = Vec::new();
+    for number in 0..KEYS {
+        let issued = operator.issue(&format!("app-{number}"), &[]);
+        for node in mesh.nodes() {
+            wait_for(node, &issued.token, (200, "")).await;
+        }
+        let said = Instant::now();
+        operator.say(&mesh[NODES[number % NODES.len()]], &["revoke", &issued.id]);
+        let returned = Instant::now();
+        let mut asking = JoinSet::new();
+        for node in mesh.nodes() {
+            let (url, token) = (node.base_url(), issued.token.clone());
+            asking.spawn(async move {
+                let client = http();
+                let body = chat_body(MODEL, "hello");
+                loop {
+                    let request = client.post(format!("{url}/chat/completions"));
+                    let answer = whole(request.bearer_auth(&token).json(&body)).await;
+                    if must("asking", answer).status != 200 {
+                        return returned.elapsed();
+                    }
+                }
+            });
+        }
+        let refused = asking.join_all().await;
+        let last = refused.into_iter().max().expect("nodes");
+        eprintln!("{last:?} after the command, {:?} with it", said.elapsed());
+        longest.push(last);
+    }
+    longest.sort();
+    let (median, last) = (longest[KEYS / 2], longest[KEYS - 1]);
+    eprintln!(
+        "{KEYS} keys at {} nodes: p50 {median:?}, at most {last:?}",
+        NODES.len()
+    );
+    assert!(last < Duration::from_secs(1), "{last:?}");
 }
 
 fn hash_of(key: &str) -> String {

@@ -6,12 +6,15 @@
 #[path = "../../fuzz/targets/mod.rs"]
 mod targets;
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use grapevine_core::escrow::message::MessageBody;
+use grapevine_proto::frame::decode_rights;
 use grapevine_tests::dice::Dice;
 use grapevine_tests::memory::peak_resident_bytes;
 use grapevine_tests::mutation::Corpus;
@@ -110,6 +113,27 @@ fn properties_hold_over_changes_of_the_corpus() {
     );
     let peak = peak_resident_bytes(std::process::id());
     assert!(peak <= PEAK_BYTES_MAX, "{peak} bytes at the worst");
+}
+
+#[test]
+fn corpus_of_frames_has_a_message_about_rights_of_each_kind() {
+    // The first byte selects what the others are.
+    let inputs = corpus("frame");
+    let read = inputs.inputs().iter().filter_map(|input| {
+        let (kind, payload) = input.split_first()?;
+        decode_rights(payload).ok().filter(|_| *kind == 5)
+    });
+    let kinds: BTreeSet<u8> = read
+        .map(|message| match message.body {
+            MessageBody::Ask(_) => 0,
+            MessageBody::Grant(_) => 1,
+            MessageBody::Hello(_) => 2,
+            MessageBody::Testimony(_) => 3,
+            MessageBody::Wrote { .. } => 4,
+            MessageBody::Witnessed { .. } => 5,
+        })
+        .collect();
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
 }
 
 /// Feeds one target until its time is over or it finds something.

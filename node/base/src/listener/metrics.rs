@@ -10,12 +10,14 @@ use crate::families::Families;
 
 /// The error codes of a request without a key, and of one with an unknown key.
 const MISSING_KEY: &str = "missing_api_key";
-const WRONG_KEY: [&str; 9] = [
+const WRONG_KEY: [&str; 11] = [
     "invalid_api_key",
     "key_malformed",
     "key_signature_wrong",
     "key_issuer_unknown",
     "key_for_another_mesh",
+    "key_for_another_audience",
+    "key_without_a_name",
     "key_not_yet_valid",
     "key_expired",
     "key_revoked",

@@ -160,7 +160,7 @@ fn what_is_no_answer_is_found_by_its_first_piece() {
             Some(
                 "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n",
             ),
-            Some(Finding::HiddenError),
+            Some(Finding::RateOfPlace),
         ),
         // Answers.
         (json, Some(r#"{"id":"1","choices":[],"error":null}"#), None),

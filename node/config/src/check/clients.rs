@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 
 use grapevine_core::date::CalendarDay;
 use grapevine_core::ids::NodeName;
-use grapevine_keys::rights::{KeyBudget, KeyLimits};
+use grapevine_keys::rights::KeyWeight;
 use http::HeaderValue;
 
 use super::super::address::BaseUrl;
 use super::super::checked::{CorsOrigins, KeyConfig};
-use super::super::file::{CorsFile, CountText, Item, KeyFile};
+use super::super::file::{CorsFile, Item, KeyFile};
 use super::super::hash::KeyHash;
-use super::super::text::parse_count;
 use super::node::NAME_FORM;
 use super::{Checker, items};
 
@@ -108,9 +107,12 @@ impl Checker<'_> {
                 .filter_map(|(key, text)| self.parse(&key, Some(text), form))
                 .collect()
         });
-        let rpm = self.rate(&at("rpm"), file.rpm.as_ref());
-        let tpm = self.rate(&at("tpm"), file.tpm.as_ref());
-        let budget = self.budget(&at("budget"), file.budget.as_deref());
+        let limits = self.key_limits(key, file);
+        let model_limits = self.model_limits(&at("limits"), file.limits.as_ref());
+        let weight = file.weight.map(|weight| {
+            let range = 1..=u64::from(KeyWeight::MAX);
+            self.number(&at("weight"), Some(weight), 1, range)
+        });
         let form = "write the day as 2027-01-31";
         let expires = file.expires.as_ref().map(|day| day.0.as_str());
         let expires: Option<CalendarDay> = self.parse(&at("expires"), expires, form);
@@ -121,31 +123,11 @@ impl Checker<'_> {
             regions,
             services,
             upstreams,
-            limits: KeyLimits { rpm, tpm, budget },
+            limits,
+            model_limits,
+            weight: weight.and_then(|weight| weight.try_into().ok()),
             expires_at: expires.map(CalendarDay::begins),
         })
-    }
-
-    fn budget(&mut self, key: &str, text: Option<&str>) -> Option<KeyBudget> {
-        let form = "write an amount and a period: 50usd/month, 2.50usd/day";
-        self.parse(key, text, form)
-    }
-
-    fn rate(&mut self, key: &str, text: Option<&CountText>) -> Option<u64> {
-        let text = text?;
-        match parse_count(&text.0) {
-            Ok(0) => self.problem(
-                key,
-                "must be at least 1",
-                "remove the key instead of setting it to 0",
-            ),
-            Ok(rate) => return Some(rate),
-            Err(error) => {
-                let problem = format!("{} {error}", self.shown(key));
-                self.problem(key, problem, "write a count: 600, 200k, 2M");
-            }
-        }
-        None
     }
 
     pub(super) fn cors(&mut self, file: Option<&CorsFile>) -> CorsOrigins {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use grapevine_core::account::{AccountFact, AccountSpec};
 use grapevine_core::fact::{Fact, FactKey, FurtherFigures, Standing, UpstreamFact};
 use grapevine_core::health::EjectionReason;
 use grapevine_core::residency::{Residency, RulesFact};
@@ -94,5 +95,15 @@ fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
         // The first to be left out.
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
+        account: upstream.account.as_ref().map(|name| {
+            Box::new(AccountFact {
+                spec: AccountSpec {
+                    name: name.clone(),
+                    quota: upstream.provider.provider.quota_scope(),
+                },
+                // They are left out before any model is.
+                rests: BTreeMap::new(),
+            })
+        }),
     }
 }

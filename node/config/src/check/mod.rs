@@ -3,6 +3,7 @@
 //! Each check reports a problem and continues with a default instead of what it refused, so that every
 //! problem is found in one run; with any problem there is no configuration.
 
+mod accounts;
 mod auth;
 mod base_url;
 mod certificates;
@@ -13,11 +14,13 @@ mod forward;
 mod geo;
 mod gossip;
 mod health;
+mod key_limits;
 mod keys;
 mod lossy;
 mod mesh;
 mod model;
 mod node;
+mod oidc;
 mod provider;
 mod rights;
 mod routing;
@@ -113,14 +116,14 @@ impl Checker<'_> {
         let forwarding = self.forwarding(&file.forward);
         let routing = self.routing(file.routing.as_ref(), &upstreams, (&node, &mesh));
         let (limits, issued_keys, keys) = self.keys_and_limits(file, (&node, &mesh), public);
+        let oidc = self.oidc(file.oidc.as_ref(), node.as_ref());
         self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
-        let prices = self.prices(&file.prices);
-        let ledger = self.ledger(file.ledger.as_ref());
+        let member = node.as_ref().filter(|_| has_mesh);
+        let (prices, accounts) = self.prices_and_accounts(file, &upstreams, &limits, member);
         let own = node.as_ref().map(|node| &node.region);
         let (geo, residency) = self.geography(file, routing.strategy, own, &keys);
         let taken = [("listen", listen), ("admin.listen", admin.listen)];
         let dns = self.dns(file, node.as_ref(), &taken);
-        let cors = self.cors(file.cors.as_ref());
         let drain = self.drain(file.drain.as_ref());
         let tasks = self.tasks(file.tasks.as_ref(), node.as_ref());
         let (log, tracing) = self.observability(file);
@@ -134,6 +137,7 @@ impl Checker<'_> {
             admin,
             mesh,
             upstreams: upstreams.into_iter().map(|(_, it)| it).collect(),
+            accounts,
             forwarding,
             routing,
             geo,
@@ -143,9 +147,10 @@ impl Checker<'_> {
             usage: usage(file.usage.as_ref()),
             keys,
             issued_keys,
+            oidc,
             prices,
-            ledger,
-            cors,
+            ledger: self.ledger(file.ledger.as_ref()),
+            cors: self.cors(file.cors.as_ref()),
             tasks,
             drain,
             log,

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::escrow::seats::SEATS_MAX;
 use grapevine_core::ids::NodeName;
 
 use super::super::checked::{IssuedKeysConfig, KeyConfig, LimitsConfig, MeshConfig, NodeConfig};
-use super::super::file::{ConfigFile, LimitsFile};
+use super::super::file::{ConfigFile, LimitsFile, OverrunWord};
 use super::node::NAME_FORM;
 use super::{Checker, items};
 
@@ -16,6 +17,7 @@ pub(super) struct RightsConfig {
     pub(super) nodes: Vec<NodeName>,
     pub(super) file: PathBuf,
     pub(super) max_tokens: u64,
+    pub(super) overrun: OverrunRule,
 }
 
 impl Checker<'_> {
@@ -31,10 +33,16 @@ impl Checker<'_> {
         let limits = self.limits(file.limits.as_ref(), node);
         let issued = file.issued_keys.as_ref();
         let issued_keys = self.issued_keys(issued, node, mesh.as_ref());
-        let keys = self.keys(&file.keys, public.filter(|_| issued.is_none()));
+        let keys = self.keys(
+            &file.keys,
+            public.filter(|_| issued.is_none() && file.oidc.is_none()),
+        );
         let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
         let server = node.filter(|_| has_mesh && public.is_some());
         self.rights_suffice(&limits, &keys, server);
+        if let Some(node) = server.filter(|_| issued_keys.is_some()) {
+            self.warn_of_issued_limits(&limits, &node.name);
+        }
         (limits, issued_keys, keys)
     }
 
@@ -78,11 +86,32 @@ impl Checker<'_> {
         };
         let max_tokens = file.and_then(|file| file.max_tokens);
         let range = 1..=1_000_000;
+        let overrun = file.and_then(|file| file.overrun);
         RightsConfig {
             nodes,
             file: path,
             max_tokens: self.number("limits.max_tokens", max_tokens, default.max_tokens, range),
+            overrun: match overrun {
+                None => default.overrun,
+                Some(OverrunWord::End) => OverrunRule::End,
+                Some(OverrunWord::Allow) => OverrunRule::Allow,
+            },
         }
+    }
+
+    /// Issued keys bring their limits along: the configuration does not show them.
+    fn warn_of_issued_limits(&mut self, limits: &LimitsConfig, node: &NodeName) {
+        let is_refused = self.source_map.was_refused("limits.nodes");
+        if limits.nodes.contains(node) || is_refused {
+            return;
+        }
+        let problem = match limits.nodes.is_empty() {
+            true => "is missing, and issued keys may have limits".to_owned(),
+            false => format!("does not list this node, {node}, and issued keys may have limits"),
+        };
+        let remedy = "list all nodes that answer requests of keys with limits, the same list at each of them; others \
+                      refuse such requests with 503";
+        self.warning("limits.nodes", problem, remedy);
     }
 
     /// Checks that keys with limits can be served here; `node` is this one, where it serves requests in a mesh.
@@ -92,7 +121,7 @@ impl Checker<'_> {
         keys: &[KeyConfig],
         node: Option<&NodeConfig>,
     ) {
-        let limited = keys.iter().find(|key| key.limits != Default::default());
+        let limited = keys.iter().find(|key| key.is_limited());
         let (Some(node), Some(limited)) = (node, limited) else {
             return;
         };

@@ -124,11 +124,13 @@ impl Checker<'_> {
             nodes,
             file: path,
             max_tokens,
+            overrun,
         } = self.rights(file, node);
         let default = LimitsConfig {
             nodes,
             file: path,
             max_tokens,
+            overrun,
             ..LimitsConfig::default()
         };
         let Some(file) = file else { return default };
@@ -177,9 +179,16 @@ impl Checker<'_> {
             body_timeout: self.duration("limits.body_timeout", body_wait.0, body_wait.1, waits),
             connections: usize::try_from(connections).unwrap_or(default.connections),
             in_flight: self.count_where_given("limits.in_flight", file.in_flight, 1..=1_000_000),
+            waiting: self.waiting(file, default.waiting),
             polls: self.count("limits.polls", file.polls, default.polls, 2..=100_000),
             ..default
         }
+    }
+
+    fn waiting(&mut self, file: &LimitsFile, default: usize) -> usize {
+        let waiting = (file.waiting, default as u64);
+        let waiting = self.number("limits.waiting", waiting.0, waiting.1, 0..=100_000);
+        usize::try_from(waiting).unwrap_or(default)
     }
 
     /// One sender may hold half of it, which must have room for a body of the largest size.

@@ -107,6 +107,7 @@ impl Checker<'_> {
         let (probe, health) = self.health(&at("health"), file.health.as_ref(), &provider);
         self.models_are_known(key, file, &provider);
         let headers = self.headers(&at("headers"), file.headers.as_ref());
+        let account = self.parse(&at("account"), file.account.as_deref(), NAME_FORM);
         Some(UpstreamConfig {
             name: name?,
             provider,
@@ -122,6 +123,7 @@ impl Checker<'_> {
             probe,
             health,
             headers,
+            account,
         })
     }
 

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use grapevine_core::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
+use grapevine_core::ids::{AccountName, ModelName, RegionName, ServiceKey, UpstreamName};
 use grapevine_keys::hash::KeyHash;
-use grapevine_keys::rights::KeyLimits;
+use grapevine_keys::oidc::OidcRules;
+use grapevine_keys::rights::{KeyBudget, KeyLimits, KeyWeight, ModelLimits};
 use grapevine_keys::ring::Issuers;
 
+use super::super::address::BaseUrl;
 use super::super::text::ByteSize;
 
 /// A client's key for the public address.
@@ -27,8 +29,39 @@ pub struct KeyConfig {
     pub upstreams: Option<Vec<UpstreamName>>,
     /// Its limits.
     pub limits: KeyLimits,
+    /// Its limits by model, beside those.
+    pub model_limits: ModelLimits,
+    /// Its turns beside others'; `None` is one.
+    pub weight: Option<KeyWeight>,
     /// It is refused from this time since the Unix epoch on; `None` is never.
     pub expires_at: Option<Duration>,
+}
+
+impl KeyConfig {
+    /// Whether it has any limit.
+    pub fn is_limited(&self) -> bool {
+        self.limits != KeyLimits::default() || !self.model_limits.is_empty()
+    }
+}
+
+/// An account at a provider, which upstreams of several nodes may draw on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountConfig {
+    /// Its name, unique, and the same at all nodes.
+    pub name: AccountName,
+    /// Requests per minute over the whole mesh; `None` is no limit, as of the others.
+    pub rpm: Option<u64>,
+    /// Tokens per minute.
+    pub tpm: Option<u64>,
+    /// Money.
+    pub budget: Option<KeyBudget>,
+}
+
+impl AccountConfig {
+    /// Whether it has a limit of one's own.
+    pub const fn has_limits(&self) -> bool {
+        self.rpm.is_some() || self.tpm.is_some() || self.budget.is_some()
+    }
 }
 
 /// Keys that the operator issues.
@@ -38,6 +71,21 @@ pub struct IssuedKeysConfig {
     pub issuers: Issuers,
     /// Where statements about keys are kept.
     pub file: PathBuf,
+}
+
+/// The identity provider whose tokens clients may bring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OidcConfig {
+    /// Which tokens are taken, and what their holders may do.
+    pub rules: OidcRules,
+    /// Where the provider's discovery document is.
+    pub issuer_url: BaseUrl,
+    /// Where its keys are; `None` asks the discovery document.
+    pub jwks_url: Option<BaseUrl>,
+    /// Where its keys are kept.
+    pub file: PathBuf,
+    /// How often they are fetched.
+    pub refresh: Duration,
 }
 
 /// The ledger of finished requests.

@@ -6,6 +6,7 @@ mod paths;
 
 use std::collections::BTreeMap;
 
+use grapevine_core::account::QuotaScope;
 use grapevine_core::dialect::DialectSet;
 
 use super::super::path_template::PathTemplate;
@@ -34,6 +35,17 @@ pub enum Provider {
     LlamaCpp,
     /// Ollama.
     Ollama,
+}
+
+impl Provider {
+    /// What its rate limits count by, as its documentation has it: Azure OpenAI gives quota to a subscription in a region
+    /// and from there to deployments, Bedrock to an account in a region, Vertex AI to a project in a region.
+    pub const fn quota_scope(self) -> QuotaScope {
+        match self {
+            Self::Azure | Self::Bedrock | Self::Vertex => QuotaScope::Upstream,
+            _ => QuotaScope::Account,
+        }
+    }
 }
 
 /// One operation of an API, with a path of its own at each provider.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::engine::Probe;
 use grapevine_core::health;
-use grapevine_core::ids::{ModelName, UpstreamName};
+use grapevine_core::ids::{AccountName, ModelName, UpstreamName};
 use grapevine_core::units::{Tier, Weight};
 use http::{HeaderName, HeaderValue};
 
@@ -43,6 +43,8 @@ pub struct UpstreamConfig {
     pub health: health::HealthPolicy,
     /// Added to every call; the values are marked sensitive, so that `Debug` hides them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The account that it draws on, which is one of the configuration; `None` where none is named.
+    pub account: Option<AccountName>,
 }
 
 impl UpstreamConfig {
@@ -63,6 +65,7 @@ impl UpstreamConfig {
             probe: ProbeConfig::default(),
             health: health::HealthPolicy::default(),
             headers: Vec::new(),
+            account: None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Clients' keys, prices and the ledger, as written.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -31,8 +33,47 @@ pub struct KeyFile {
     pub tpm: Option<CountText>,
     /// US dollars per day or month, such as 50usd/month. Over the whole mesh. Default: no limit.
     pub budget: Option<String>,
+    /// Requests at once, 1 to 100000. Over the whole mesh. Default: no limit.
+    pub concurrency: Option<u64>,
+    /// Limits by the model that is asked for, such as {gpt-4o: {rpm: 60}}, at most 64. They hold beside those above.
+    /// Default: none.
+    pub limits: Option<BTreeMap<String, ModelLimitsFile>>,
+    /// How many turns the key has where requests wait at an overloaded node, beside one of a key of weight 1: 1 to
+    /// 1000. Default: 1.
+    pub weight: Option<u64>,
     /// The day from whose beginning (UTC) the key is refused, such as 2027-01-31. Default: never.
     pub expires: Option<DayText>,
+}
+
+/// The limits of a key for one model.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelLimitsFile {
+    /// Requests per minute, at least 1. Over the whole mesh. Default: no limit.
+    pub rpm: Option<CountText>,
+    /// Tokens per minute, at least 1. Over the whole mesh. Default: no limit.
+    pub tpm: Option<CountText>,
+    /// US dollars per day or month. Over the whole mesh. Default: no limit.
+    pub budget: Option<String>,
+    /// Requests at once, 1 to 100000. Over the whole mesh. Default: no limit.
+    pub concurrency: Option<u64>,
+}
+
+/// An account at a provider. Upstreams that name it share its rate limits: where one is limited, or little is left, others
+/// go first.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub struct AccountFile {
+    /// The name that upstreams write as `account`, unique: letters, digits, '-', '_', '.', at most 63 bytes.
+    pub name: Option<String>,
+    /// Requests per minute to all of its upstreams, at least 1; 200k is 200,000. Over the whole mesh; needs
+    /// `limits.nodes` there. Default: no limit of one's own.
+    pub rpm: Option<CountText>,
+    /// Tokens per minute, at least 1; 200k is 200,000. Over the whole mesh. Default: no limit of one's own.
+    pub tpm: Option<CountText>,
+    /// US dollars per day or month, such as 500usd/month, by `prices`. Over the whole mesh. Default: no limit.
+    pub budget: Option<String>,
 }
 
 /// Keys that the operator issues as signed tokens (`grapevine key issue`), which every node verifies alone; and signed

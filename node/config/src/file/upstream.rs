@@ -61,6 +61,9 @@ pub struct UpstreamFile {
     pub health: Option<HealthFile>,
     /// Headers to add to every call. Default: none.
     pub headers: Option<BTreeMap<String, SecretText>>,
+    /// The account at the provider that it draws on, one of `accounts`. Upstreams of one account leave it together when
+    /// one of them is limited. Default: none.
+    pub account: Option<String>,
 }
 
 /// A model, optionally with a different name at the upstream and with what clients are told of it.

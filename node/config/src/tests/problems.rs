@@ -1,5 +1,8 @@
 //! Broken configurations, each with the exact words.
 
+use grapevine_core::ids::ModelName;
+use grapevine_keys::rights::KeyWeight;
+
 use super::*;
 use crate::checked::ProxyProtocol;
 
@@ -18,8 +21,8 @@ fn unknown_key_suggests_the_nearest() {
         [
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
-            "7:1: frobnicate: is not a known key; remove it; known here are admin, cors, dns, drain, forward, geo, issued_keys, keys, \
-             ledger, limits, listen, log, mesh, node, prices, proxy_protocol, residency, routing, tasks, tls, tracing, \
+            "7:1: frobnicate: is not a known key; remove it; known here are accounts, admin, cors, dns, drain, forward, geo, issued_keys, keys, \
+             ledger, limits, listen, log, mesh, node, oidc, prices, proxy_protocol, residency, routing, tasks, tls, tracing, \
              trusted_proxies, upstreams, usage, worker_mode, workers",
         ]
     );
@@ -481,6 +484,99 @@ fn keys_are_hashes_and_unique() {
             "4:19: keys[2].hash: is the hash of keys[1] too; give each client a key of its own",
         ]
     );
+}
+
+#[test]
+fn identity_provider_is_checked() {
+    assert_eq!(
+        problems(
+            "oidc:\n  issuer: http://id.example.com\n  audience: []\n  claims: {groups: ''}\n  name_claim: ''\n  \
+             refresh: 1s\n  jwks_url: ftp://id\n  clients: [{scopes: [root], rpm: 0}, {scopes: [services]}]\n"
+        ),
+        [
+            "2:11: oidc.issuer: http://id.example.com is not https; use https: whoever answers in the provider's place could \
+             let in anybody",
+            "3:13: oidc.audience: is empty, or holds an empty word; write a word, or a list of words of which one must \
+             be there",
+            "4:20: oidc.claims.groups: is empty, or holds an empty word; write a word, or a list of words of which one \
+             must be there",
+            "5:15: oidc.name_claim: is empty; name a claim that tells clients apart, such as sub or email",
+            "6:12: oidc.refresh: 1s must be from 1m to 24h; write a duration in that range",
+            "7:13: oidc.jwks_url: ftp://id must begin with http:// or https://; write the provider's URL, such as \
+             https://login.example.com/realms/team",
+            "8:23: oidc.clients[0].scopes[0]: root is not a scope; write api, tasks, services, admin:read or \
+             admin:operate; name what these clients may do",
+            "8:35: oidc.clients[0].rpm: must be at least 1; remove the key instead of setting it to 0",
+            "8:48: oidc.clients[1].scopes: holds services, which is for the key of an external worker; give workers a \
+             key of keys or issued_keys, which names their services",
+        ]
+    );
+    assert_eq!(
+        problems("oidc: {issuer: 'http://127.0.0.1:1', audience: a, clients: []}\n"),
+        [
+            "1:60: oidc.clients: has 0 entries; 1 to 256 are allowed; remove the key to let in every token, or list who may do what"
+        ]
+    );
+}
+
+#[test]
+fn accounts_are_named_once_and_upstreams_name_known_ones() {
+    assert_eq!(
+        problems(
+            "upstreams:\n- {name: a, base_url: 'http://h/v1', account: opnai}\n\
+             - {name: b, base_url: 'http://h/v1', account: other}\n\
+             - {name: c, base_url: 'http://h/v1', account: a b}\n\
+             accounts:\n- {name: openai, rpm: 0}\n- {name: openai, tpm: many}\n- {rpm: 5}\n\
+             - {name: x, budget: 5eur}\n"
+        ),
+        [
+            "2:47: upstreams[0].account: opnai is not the name of an account; \
+             write openai, or add opnai to accounts",
+            "3:47: upstreams[1].account: other is not the name of an account; \
+             add it: accounts: [{name: other}]",
+            "4:47: upstreams[2].account: a b must not contain ' '; use letters, digits, '-', '_' and '.'; \
+             choose a name of 1 to 63 bytes",
+            "6:23: accounts[0].rpm: must be at least 1; remove the key instead of setting it to 0",
+            "7:10: accounts[1].name: openai is the name of accounts[0] too; give each account a name of its own",
+            "7:23: accounts[1].tpm: many must begin with a number; write a count: 600, 200k, 2M",
+            "8:3: accounts[2].name: is missing; write name: and its value",
+            "9:21: accounts[3].budget: 5eur is not a budget; write an amount and a period: 50usd/month, 2.50usd/day; \
+             write an amount and a period: 50usd/month, 2.50usd/day",
+        ]
+    );
+}
+
+#[test]
+fn limits_of_keys_by_model_and_at_once_are_checked() {
+    let key = |limits: &str| {
+        let hash = hash::KeyHash::of("k");
+        format!("keys: [{{name: a, hash: '{hash}', {limits}}}]\n")
+    };
+    let about = |yaml: &str| -> Vec<String> {
+        let problems = problems(&key(yaml)).into_iter();
+        problems
+            .map(|text| text.split_once(": keys[0].").expect("a key").1.to_owned())
+            .collect()
+    };
+    assert_eq!(
+        about("concurrency: 0, weight: 2000, limits: {gpt-4o: {rpm: 0}, m: {}, '*': {rpm: 1}}"),
+        [
+            "concurrency: 0 must be from 1 to 100000; write a number in that range",
+            "weight: 2000 must be from 1 to 1000; write a number in that range",
+            "limits.gpt-4o.rpm: must be at least 1; remove the key instead of setting it to 0",
+            "limits.m: has no limit; write rpm, tpm, budget or concurrency, or remove the model",
+            "limits.*: is any model, and limits for every model are those of the key; write them beside limits",
+        ]
+    );
+    let read = good(&key(
+        "concurrency: 7, weight: 3, limits: {org/m.1: {tpm: 2k, budget: 1usd/day}}",
+    ));
+    let read = &read.keys[0];
+    assert_eq!((read.limits.concurrency, read.limits.rpm), (Some(7), None));
+    let model = ModelName::new("org/m.1").expect("a name");
+    assert_eq!(read.model_limits[&model].tpm, Some(2_000));
+    assert_eq!(read.weight.map(KeyWeight::get), Some(3));
+    assert!(read.is_limited());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::checked::AuthConfig;
+use crate::problem::ConfigProblem;
 
 const SECRET: &str = "sk-hunter2";
 
@@ -424,6 +425,73 @@ fn limits_of_keys_in_a_mesh_need_nodes_that_hold_their_rights() {
     let limits = loaded.unwrap_or_else(|p| panic!("{p}")).config.limits;
     assert_eq!(limits.nodes.len(), 2);
     assert!(limits.file.ends_with("grapevine-limits-sgp-1.json"));
+}
+
+#[test]
+fn limits_of_accounts_in_a_mesh_need_this_node_among_those_that_hold_rights() {
+    let folder = Folder::new("account-rights");
+    with_certificates(&folder, MESH);
+    let yaml = |limits: &str| {
+        let mesh = MESH.replace("'http://h'", "'http://h', account: main");
+        format!("{mesh}accounts: [{{name: main, rpm: 5}}]\n{limits}")
+    };
+    let remedy =
+        "list all nodes that have upstreams of it in limits.nodes, the same list at each of them";
+    assert_eq!(
+        mesh_problems(&folder, &yaml("")),
+        [format!(
+            "grapevine.yaml:2:54: upstreams[0].account: main has limits over the whole mesh, and limits.nodes is \
+             missing; {remedy}"
+        )]
+    );
+    assert_eq!(
+        mesh_problems(&folder, &yaml("limits: {nodes: [fra-1]}\n")),
+        [format!(
+            "grapevine.yaml:2:54: upstreams[0].account: main has limits, and limits.nodes does not list this node, \
+             sgp-1; {remedy}"
+        )]
+    );
+    let good = yaml("limits: {nodes: [fra-1, sgp-1]}\n");
+    let path = folder.write("grapevine.yaml", good);
+    let loaded = load(&Sources {
+        file: Some(path),
+        ..Sources::default()
+    });
+    let config = loaded.unwrap_or_else(|p| panic!("{p}")).config;
+    assert!(config.accounts[0].has_limits());
+    assert_eq!(
+        config.upstreams[0].account,
+        Some(config.accounts[0].name.clone())
+    );
+}
+
+#[test]
+fn issued_keys_in_a_mesh_are_warned_of_where_this_node_holds_no_rights() {
+    let folder = Folder::new("issued-rights");
+    with_certificates(&folder, MESH);
+    let issued =
+        "issued_keys: {public_keys: ['ed25519:Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE']}\n";
+    let warnings = |limits: &str| {
+        let path = folder.write("grapevine.yaml", format!("{MESH}{issued}{limits}"));
+        let loaded = load(&Sources {
+            file: Some(path),
+            ..Sources::default()
+        });
+        let warnings = loaded.unwrap_or_else(|p| panic!("{p}")).warnings;
+        let about = |warning: &ConfigProblem| {
+            (warning.key == "limits.nodes").then(|| warning.problem.clone())
+        };
+        warnings.iter().filter_map(about).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings(""),
+        ["is missing, and issued keys may have limits"]
+    );
+    assert_eq!(
+        warnings("limits: {nodes: [fra-1]}\n"),
+        ["does not list this node, sgp-1, and issued keys may have limits"]
+    );
+    assert_eq!(warnings("limits: {nodes: [sgp-1]}\n"), [""; 0]);
 }
 
 #[test]

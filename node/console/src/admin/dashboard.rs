@@ -38,7 +38,7 @@ macro_rules! assets {
     };
 }
 
-static ASSETS: [Asset; 17] = assets! {
+static ASSETS: [Asset; 18] = assets! {
     "/" Html "index.html",
     "/dashboard/style.css" Css "style.css",
     "/dashboard/icon.svg" Svg "icon.svg",
@@ -53,6 +53,7 @@ static ASSETS: [Asset; 17] = assets! {
     "/dashboard/world.js" Script "world.js",
     "/dashboard/upstreams.js" Script "upstreams.js",
     "/dashboard/usage.js" Script "usage.js",
+    "/dashboard/limits.js" Script "limits.js",
     "/dashboard/requests.js" Script "requests.js",
     "/dashboard/nodes.js" Script "nodes.js",
     "/dashboard/regions.js" Script "regions.js",

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use grapevine_base::clock;
-use grapevine_keys::rights::ClientKey;
+use grapevine_keys::rights::{ClientKey, KeyLimits};
 use grapevine_keys::ring::KeyRing;
 use grapevine_keys::statement::{KeyStatement, SignedStatement};
 use serde::Deserialize;
@@ -96,7 +96,7 @@ pub fn key_to_json(key: &Arc<ClientKey>) -> Value {
         Some(set?.iter().map(ToString::to_string).collect())
     }
     let rights = &key.rights;
-    json!({
+    let mut shown = json!({
         "name": &*key.name,
         "scopes": rights.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
         "models": texts(rights.models.as_deref()),
@@ -105,9 +105,31 @@ pub fn key_to_json(key: &Arc<ClientKey>) -> Value {
         "upstreams": rights.upstreams.as_deref().map(|all| {
             all.iter().map(ToString::to_string).collect::<Vec<_>>()
         }),
-        "rpm": rights.limits.rpm,
-        "tpm": rights.limits.tpm,
-        "budget": rights.limits.budget.map(|budget| budget.to_string()),
         "expires": key.expires_at.map(|at| at.as_secs()),
-    })
+    });
+    for (name, limit) in limits(&rights.limits) {
+        shown[name] = limit;
+    }
+    let models = rights.model_limits.iter().flat_map(|models| models.iter());
+    for (model, of_model) in models {
+        for (name, limit) in limits(of_model) {
+            shown["limits"][model.as_str()][name] = limit;
+        }
+    }
+    if let Some(weight) = rights.weight {
+        shown["weight"] = weight.get().into();
+    }
+    shown
+}
+
+fn limits(limits: &KeyLimits) -> [(&'static str, Value); 4] {
+    [
+        ("rpm", limits.rpm.into()),
+        ("tpm", limits.tpm.into()),
+        (
+            "budget",
+            limits.budget.map(|budget| budget.to_string()).into(),
+        ),
+        ("concurrency", limits.concurrency.into()),
+    ]
 }

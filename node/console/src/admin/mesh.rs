@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use grapevine_core::Instant;
+use grapevine_core::account::{AccountFact, QuotaScope};
 use grapevine_core::dialect::Dialect;
 use grapevine_core::fact::{Public, ServicesFact, Standing};
 use grapevine_core::ids::{ModelName, StoreName};
@@ -132,6 +133,7 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "per_kib_ms": milliseconds(fact.further.all.per_kib),
         "last_error": status.last_failure,
         "models_out": fact.models_out.iter().map(model_out).collect::<Map<_, _>>(),
+        "account": fact.account.as_ref().map(|account| account_to_json(account, status, now)),
         "error_rate": fact.error_rate.get(),
         "break_rate": fact.break_rate.get(),
         "in_flight": status.in_flight,
@@ -150,6 +152,24 @@ fn model_out((model, standing): (&ModelName, &Standing)) -> (String, Value) {
     let reason = standing.reason().map(|reason| reason.as_str());
     let shown = json!({"state": standing.as_str(), "reason": reason});
     (model.to_string(), shown)
+}
+
+/// The account of an upstream; it rests for models, or for all of them under the empty name.
+fn account_to_json(account: &AccountFact, status: &UpstreamStatus, now: Instant) -> Value {
+    let age = now.since(status.reported_at);
+    let rests = account.rests.iter().filter_map(|(model, left)| {
+        let left = left.checked_sub(age)?;
+        let model = model.as_ref().map_or("", ModelName::as_str);
+        Some((model.to_owned(), json!(milliseconds(left))))
+    });
+    json!({
+        "name": account.spec.name.as_str(),
+        "quota": match account.spec.quota {
+            QuotaScope::Account => "account",
+            QuotaScope::Upstream => "upstream",
+        },
+        "rests_ms": rests.collect::<Map<_, _>>(),
+    })
 }
 
 const fn reach(reach: Reach) -> &'static str {

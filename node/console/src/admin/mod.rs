@@ -9,6 +9,7 @@ mod browsers;
 mod dashboard;
 mod explain;
 mod keys;
+mod limits;
 mod live;
 mod log;
 mod mesh;
@@ -36,6 +37,7 @@ use tokio::sync::watch;
 
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::families::Form;
+use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::ConnectionTable;
 use grapevine_base::listener::metrics::Listener;
 use grapevine_base::readiness::Readiness;
@@ -93,6 +95,8 @@ pub struct Admin {
     pub filed_keys: Arc<dyn Fn() -> Vec<Arc<ClientKey>> + Send + Sync>,
     /// Sums what was used.
     pub usage: Arc<dyn ShowUsage>,
+    /// The limits of keys.
+    pub limits: LimitsHandle,
 }
 
 /// The operator's port could not be opened.
@@ -176,6 +180,7 @@ async fn mesh(State(admin): State<Admin>) -> Json<Value> {
     let losses = (admin.losses)();
     json["gossip_quarantined"] = losses.quarantined_to_json();
     mesh::add_credentials(&mut json, &losses.credentials);
+    json["limits"] = limits::to_json(&admin.limits, now);
     Json(json)
 }
 

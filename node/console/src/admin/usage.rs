@@ -54,7 +54,9 @@ fn read(query: &UsageQuery) -> Result<(CalendarDay, Vec<UsageGroup>, bool), Stri
         let found = UsageGroup::ALL
             .into_iter()
             .find(|group| group.as_str() == name);
-        found.ok_or_else(|| format!("by: {name:?} is none of key, model, upstream, region, day"))
+        found.ok_or_else(|| {
+            format!("by: {name:?} is none of key, model, upstream, account, region, day")
+        })
     });
     let mut groups: Vec<UsageGroup> = groups.collect::<Result<_, _>>()?;
     let mut seen = Vec::new();

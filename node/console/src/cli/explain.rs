@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::admin_port::{ADMIN, AdminPort};
 use super::fail;
+use super::limits::LimitPart;
 
 /// The flag that names the admin port.
 const FLAG: &str = "--node";
@@ -71,6 +72,7 @@ struct Explained {
     choices: Vec<CandidatePart>,
     left_out: Vec<CandidatePart>,
     fallbacks: Vec<FallbackPart>,
+    limits: Vec<LimitPart>,
     error: Option<ErrorPart>,
 }
 
@@ -122,6 +124,8 @@ struct CandidatePart {
     translated: Option<bool>,
     state: String,
     state_reason: Option<String>,
+    account: Option<String>,
+    account_rests_ms: Option<f64>,
     tier: u64,
     in_flight: u64,
     in_flight_max: u64,
@@ -208,6 +212,9 @@ fn write_plan(plan: &Explained, args: &ExplainArgs, out: &mut impl Write) -> io:
             .collect();
         let (models, on) = (models.join(", then "), printable(&first.on.join(", ")));
         writeln!(out, "fallback   {models}, on {on}")?;
+    }
+    for limit in &plan.limits {
+        writeln!(out, "limit      {}", limit.line())?;
     }
     writeln!(out, "plan       {}\n", verdict(plan))?;
     for line in table(plan).lines() {
@@ -300,7 +307,11 @@ fn table(plan: &Explained) -> TextTable {
 }
 
 fn cells(candidate: &CandidatePart, position: String, why: String) -> [String; 16] {
-    let state = match &candidate.state_reason {
+    let rest = candidate.account_rests_ms.map(|left| {
+        let account = printable(candidate.account.as_deref().unwrap_or_default());
+        format!("account {account} rests {:.0} s", left / 1_000.0)
+    });
+    let state = match candidate.state_reason.as_ref().or(rest.as_ref()) {
         Some(reason) => format!("{} ({reason})", candidate.state),
         None => candidate.state.clone(),
     };
@@ -383,6 +394,25 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_the_key_are_told_with_what_is_left() {
+        let page = r#"{"limits": [
+            {"of": "requests", "limit": 600, "window": "minute", "left": {"all": 312, "here": 40, "whole_again_in_ms": 41234.5}},
+            {"of": "budget", "limit": 50000000, "window": "month", "left": null}]}"#;
+        let text = printed(page);
+        let shown: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("limit"))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "limit      600 requests a minute: 312 requests left, 40 requests of them here; whole again in 42s",
+                "limit      $50.00 a month; not used at this node lately",
+            ]
+        );
+    }
+
+    #[test]
     fn plan_is_a_table_of_all_candidates() {
         let page = r#"{"node": "usa-1", "region": "usa", "strategy": "geo", "last_resort": false,
             "client": {"area": "DE", "location": {"lat": 51.2, "lon": 10.4}, "home_regions": ["eur"]},
@@ -392,7 +422,8 @@ mod tests {
                "tier": 1, "in_flight": 3, "in_flight_max": 64, "distance_km": 413.0, "ttft_measured": true,
                "cost_ms": {"rtt": 83.2, "ttft": 310.0, "load": 14.5, "staleness": 0.0, "breaks": 0.0, "total": 407.7}},
               {"node": "sgp-1", "region": "sgp", "upstream": "primary", "reason": "fallback", "dialect": "chat", "translated": true,
-               "state": "healthy", "tier": 1, "cost_ms": {"rtt": 160.0, "ttft": 300.0, "total": 460.0}},
+               "state": "healthy", "account": "main", "account_rests_ms": 12400.0,
+               "tier": 1, "cost_ms": {"rtt": 160.0, "ttft": 300.0, "total": 460.0}},
               {"node": "eur-1", "region": "eur", "upstream": "primary", "reason": "fallback", "state": "healthy"}],
             "left_out": [
               {"node": "usa-1", "region": "usa", "upstream": "primary", "reason": "residency", "state": "ejected",
@@ -420,6 +451,10 @@ mod tests {
         );
         assert!(
             lines[7].contains("~300") && lines[7].ends_with("fallback"),
+            "{text}"
+        );
+        assert!(
+            lines[7].contains("healthy (account main rests 12 s)"),
             "{text}"
         );
         assert!(

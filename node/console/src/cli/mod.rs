@@ -5,6 +5,7 @@ pub mod ca;
 pub mod explain;
 pub mod import;
 pub mod key;
+mod limits;
 pub mod log;
 pub mod paint;
 pub mod records;

@@ -13,6 +13,7 @@ use grapevine_config::text::format_duration;
 
 use super::admin_port::{ADMIN, AdminPort};
 use super::fail;
+use super::limits;
 use super::paint::{Paint, Tone};
 
 /// The flag that names the admin port.
@@ -66,7 +67,10 @@ pub fn run(
             "{count} tasks of {service} wait at {node}, and no live node serves it"
         )?;
     }
-    for line in credential_lines(&page) {
+    for line in credential_lines(&page)
+        .iter()
+        .chain(&limits::lines(&page.limits))
+    {
         writeln!(out, "{line}")?;
     }
     writeln!(out)?;

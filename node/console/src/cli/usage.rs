@@ -1,4 +1,4 @@
-//! `grapevine usage`: what was used, by key, model, upstream, region or day.
+//! `grapevine usage`: what was used, by key, model, upstream, account, region or day.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use super::fail;
 /// What to sum, and which node to ask.
 #[derive(Debug, Args)]
 pub struct UsageArgs {
-    /// What sums are broken down by: key, model, upstream, region, day; several with commas
+    /// What sums are broken down by: key, model, upstream, account, region, day; several with commas
     #[arg(long, value_name = "GROUPS", default_value = "key")]
     by: String,
     /// The first day: a day such as 2027-01-31 (UTC), or a span such as 7d. Default: 30 days with this one

@@ -51,6 +51,7 @@ impl Stage {
                 dialects: crate::dialect::DialectSet::ALL,
                 models_out: BTreeMap::new(),
                 further: FurtherFigures::default(),
+                account: None,
             },
             hops: 1,
             model: Some(model("gpt")),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::{AccountSpec, ProviderQuota};
 use crate::dialect::DialectSet;
 use crate::fact::{Fact, FactKey, Load, NodeFact, Phase, Public, ServicesFact};
 use crate::geo_point::GeoPoint;
@@ -73,6 +74,8 @@ pub struct UpstreamSpec {
     pub probe: Probe,
     /// The longest time without proof of its state before it is probed.
     pub probe_interval: Duration,
+    /// The account that it draws on, where that is named.
+    pub account: Option<Arc<AccountSpec>>,
 }
 
 /// Which models an upstream serves.
@@ -147,6 +150,17 @@ pub struct WaitReport {
     pub witness: Witness,
 }
 
+/// What an answer of an own upstream says is left of its account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaReport {
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// The model asked for, where there was one.
+    pub model: Option<ModelName>,
+    /// What is left.
+    pub quota: ProviderQuota,
+}
+
 /// How a probe ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeReport {
@@ -200,6 +214,8 @@ pub enum Event {
         /// The request.
         request: u64,
     },
+    /// An answer says that little is left of an account ([`ProviderQuota::may_be_nearly_spent`]).
+    QuotaReported(QuotaReport),
     /// A probe ended.
     ProbeEnded(ProbeReport),
     /// A connection to a peer is up and its greeting came back.

@@ -12,7 +12,7 @@ use crate::outcome::{Blame, CooldownScope, Finding, Outcome, Stage, Verdict};
 use crate::time::Instant;
 
 /// A cooldown that grew by less is published with the next figures.
-const COOLDOWN_GROWTH_MIN: Duration = Duration::from_millis(100);
+pub(super) const COOLDOWN_GROWTH_MIN: Duration = Duration::from_millis(100);
 
 /// What changed by a judgement.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::by_model::ModelStates;
 use super::event::{Models, Probe, UpstreamSpec};
+use crate::account::{AccountFact, AccountRests};
 use crate::cache_meter::CacheMeter;
 use crate::capacity::Capacity;
 use crate::fact::{AnswerFigures, FactChange, FurtherFigures, Standing, UpstreamFact};
@@ -31,6 +32,8 @@ pub(super) struct Local {
     pub(super) in_flight: InFlight,
     pub(super) cache: CacheMeter,
     pub(super) cooling_until: Option<Instant>,
+    /// What its answers said of its account.
+    pub(super) account_rests: AccountRests,
     pub(super) returned_at: Option<Instant>,
     /// Since when it has been healthy, cooling down, or ejected.
     pub(super) stands_since: Instant,
@@ -79,6 +82,7 @@ impl Local {
             in_flight: InFlight::default(),
             cache: CacheMeter::default(),
             cooling_until: None,
+            account_rests: AccountRests::default(),
             returned_at: None,
             stands_since: now,
             discovered: Vec::new(),
@@ -98,6 +102,10 @@ impl Local {
             (_, ProbeState::Off) => ProbeState::DueAt(now),
             (_, probe) => probe,
         };
+        if spec.account != self.spec.account {
+            self.account_rests = AccountRests::default();
+            self.models_changed = true;
+        }
         self.spec = spec;
         self.changed = true;
     }
@@ -172,6 +180,12 @@ impl Local {
             dialects: self.spec.dialects,
             models_out: self.models_out(now),
             further: self.further(now),
+            account: self.spec.account.as_deref().map(|spec| {
+                Box::new(AccountFact {
+                    spec: spec.clone(),
+                    rests: self.account_rests.remaining(now),
+                })
+            }),
         }
     }
 
@@ -288,10 +302,12 @@ impl Local {
             }
             _ => None,
         };
-        [state, probe, self.cooling_until, self.models.next_change()]
-            .into_iter()
-            .flatten()
-            .min()
+        let rests = [
+            self.cooling_until,
+            self.models.next_change(),
+            self.account_rests.next_end(),
+        ];
+        [state, probe].into_iter().chain(rests).flatten().min()
     }
 
     pub(super) fn next_wake(&self, publish_interval: Duration) -> Option<Instant> {

@@ -130,6 +130,11 @@ impl Engine {
         }
         let source = Source::Request(report.witness);
         let judged = local.judge(now, source, model, &report.outcome, verdict, rng);
+        if let Some((span, scope)) = verdict.cooldown
+            && report.outcome.limits_account()
+        {
+            local.account_limited(now, model.filter(|_| scope == CooldownScope::Model), span);
+        }
         self.after_judgement(now, &report.upstream, model, judged, verdict, effects);
     }
 
@@ -288,7 +293,7 @@ impl Engine {
                 continue;
             };
             let transition = local.health.tick(now);
-            if local.models.tick(now) {
+            if local.models.tick(now) | local.account_rests.end(now) {
                 local.models_changed = true;
                 self.view_due = ViewDue::Now;
             }

@@ -7,6 +7,7 @@
 //! Invariant: what a node publishes of its own upstreams comes from its own attempts and probes alone; what it holds
 //! of a peer's upstreams comes from that peer alone, and is ordered by the peer's stamps.
 
+mod accounts;
 mod by_model;
 mod event;
 mod few;
@@ -37,8 +38,8 @@ use crate::units::Tier;
 use crate::view::View;
 
 pub use event::{
-    AnswerReport, AttemptReport, Effect, Event, Identity, Models, Probe, ProbeReport, UpstreamSpec,
-    Via, WaitReport,
+    AnswerReport, AttemptReport, Effect, Event, Identity, Models, Probe, ProbeReport, QuotaReport,
+    UpstreamSpec, Via, WaitReport,
 };
 use local::Local;
 use peer::{LinkStatus, Peer, ReceivedFact};
@@ -91,6 +92,8 @@ pub struct Engine {
     forgot_at: Instant,
     /// The earliest of all peers; never later than the true one.
     suspicion_ends_at: Option<Instant>,
+    /// When the first rest of an account ends that the latest view shows.
+    account_rest_ends_at: Option<Instant>,
     view_due: ViewDue,
     view_made_at: Instant,
     view_candidates: usize,
@@ -122,6 +125,7 @@ impl Engine {
             peers_seen_at: now,
             forgot_at: now,
             suspicion_ends_at: None,
+            account_rest_ends_at: None,
             view_due: ViewDue::Now,
             view_made_at: now,
             view_candidates: 0,
@@ -171,6 +175,7 @@ impl Engine {
                     }
                 }
             },
+            Event::QuotaReported(report) => self.quota_reported(now, &report, effects),
             Event::ProbeEnded(report) => self.probe_ended(now, report, rng, effects),
             Event::MembersChanged(live) => self.members_changed(now, &live, effects),
             Event::FactReceived {
@@ -215,6 +220,7 @@ impl Engine {
     fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.advance_locals(now, effects);
         self.end_join(now, effects);
+        self.end_account_rests(now);
         // Looking at every peer after every event would cost more than the event, in a large mesh.
         if now.since(self.peers_seen_at) < PEERS_INTERVAL {
             return;
@@ -275,7 +281,8 @@ impl Engine {
         let locals = locals.filter_map(|local| local.next_wake(interval));
         let suspicion = self.suspicion_ends_at;
         let suspicion = suspicion.map(|at| at.max(self.peers_seen_at + PEERS_INTERVAL));
-        locals.chain(suspicion).chain(self.join_ends_at).min()
+        let waits = [suspicion, self.join_ends_at, self.account_rest_ends_at];
+        locals.chain(waits.into_iter().flatten()).min()
     }
 
     /// Whether a new view should be published.

@@ -194,7 +194,8 @@ impl Peer {
 
     fn upstream_changed(&mut self, now: Instant, fact: UpstreamFact, newcomer: bool) -> bool {
         if let Some(remote) = self.upstreams.get_mut(&fact.name) {
-            let transition = fact.standing.differs_in_kind(remote.fact.standing);
+            let transition = fact.standing.differs_in_kind(remote.fact.standing)
+                || fact.account_differs(&remote.fact);
             remote.update(now, fact);
             return transition;
         }

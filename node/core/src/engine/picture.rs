@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
+use super::accounts::SharedRests;
 use super::local::Local;
 use super::peer::Peer;
 use super::refusals::Refusals;
 use super::remote::Remote;
 use super::tiers::{Entry, Listed, near_count, tiers};
+use crate::account::AccountRests;
 use crate::fact::{Load, NodeFact, Standing, UpstreamFact};
 use crate::geo_point::{GeoPoint, RTT_UNKNOWN};
 use crate::ids::{ModelName, NodeName, UpstreamName};
@@ -24,6 +26,7 @@ struct Offer {
     models: Vec<(ModelName, LatencyFigures)>,
     models_out: BTreeMap<ModelName, Standing>,
     refusals: Refusals,
+    account_rests: AccountRests,
     figures: LatencyFigures,
 }
 
@@ -31,11 +34,14 @@ struct Offer {
 struct Wildcard {
     entry: Entry,
     models_out: BTreeMap<ModelName, Standing>,
+    account_rests: AccountRests,
 }
 
 impl Engine {
     pub(super) fn draw(&mut self, now: Instant) -> View {
-        let offers = self.offers(now);
+        let shared = self.shared_rests(now);
+        let offers = self.offers(now, &shared);
+        self.account_rest_ends_at = shared.next_end();
         let own = offers
             .iter()
             .map(|offer| &offer.upstream)
@@ -69,7 +75,7 @@ impl Engine {
         }
     }
 
-    fn offers(&self, now: Instant) -> Vec<Offer> {
+    fn offers(&self, now: Instant, shared: &SharedRests) -> Vec<Offer> {
         let published_again = self.publish_interval();
         let own = self.locals.values().map(|local| self.own_offer(now, local));
         let peers = self.peers.iter().flat_map(|(name, peer)| {
@@ -81,7 +87,11 @@ impl Engine {
                 peer_offer(now, name, peer, fact, remote, rtt, published_again)
             })
         });
-        own.chain(peers).collect()
+        let mut offers: Vec<Offer> = own.chain(peers).collect();
+        offers
+            .iter_mut()
+            .for_each(|offer| shared.join_to(&offer.upstream, &mut offer.account_rests));
+        offers
     }
 
     /// One of the node's own upstreams as a view would show it now, with its fact: for a caller that does not need
@@ -140,6 +150,7 @@ impl Engine {
             hot_until: None,
             returned_at: local.returned_at,
             trial: local.takes_trial(),
+            account: spec.account.clone(),
         }
     }
 
@@ -154,6 +165,7 @@ impl Engine {
                 .collect(),
             models_out: local.models_out(now),
             refusals: Refusals::default(),
+            account_rests: local.account_rests.clone(),
             figures: latencies.figures(now, None),
         }
     }
@@ -218,6 +230,7 @@ fn listed(offers: Vec<Offer>) -> (BTreeMap<ModelName, Listed>, Listed, Listed) {
             figures,
             model_standing,
             refused_until: offer.refusals.until(model),
+            account_rests_until: offer.account_rests.until(model),
         };
         all.push(entry(offer.figures, None, None));
         let mut wildcard = None;
@@ -233,18 +246,21 @@ fn listed(offers: Vec<Offer>) -> (BTreeMap<ModelName, Listed>, Listed, Listed) {
         }
         if let Some(entry) = wildcard {
             // A model that nobody lists has routes of its own where it stands otherwise.
-            for model in offer.models_out.keys() {
+            let resting = offer.account_rests.models();
+            for model in offer.models_out.keys().chain(resting) {
                 by_model.entry(model.clone()).or_default();
             }
             any.push(Wildcard {
                 entry,
                 models_out: offer.models_out,
+                account_rests: offer.account_rests,
             });
         }
     }
     for (model, listed) in &mut by_model {
         listed.extend(any.iter().map(|wildcard| Entry {
             model_standing: wildcard.models_out.get(model).copied(),
+            account_rests_until: wildcard.account_rests.until(Some(model)),
             ..wildcard.entry.clone()
         }));
     }
@@ -299,12 +315,14 @@ fn peer_offer(
         hot_until: remote.hot_until,
         returned_at: remote.returned_at,
         trial: false,
+        account: remote.account.clone(),
     };
     Offer {
         upstream: Arc::new(upstream),
         models: remote.models(now, published_again),
         models_out: fact.models_out.clone(),
         refusals: remote.refusals.clone(),
+        account_rests: remote.account_rests.clone(),
         figures: remote.figures(now, published_again),
     }
 }

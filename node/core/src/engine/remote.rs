@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::refusals::Refusals;
+use crate::account::{AccountRests, AccountSpec};
 use crate::cache_meter::CacheMeter;
 use crate::fact::{Load, Standing, UpstreamFact};
 use crate::ids::ModelName;
@@ -35,6 +36,10 @@ pub(super) struct Remote {
     pub(super) hot_until: Option<Instant>,
     pub(super) refusals: Refusals,
     pub(super) returned_at: Option<Instant>,
+    /// The account that it draws on.
+    pub(super) account: Option<Arc<AccountSpec>>,
+    /// What its owner says of it.
+    pub(super) account_rests: AccountRests,
 }
 
 impl Remote {
@@ -54,9 +59,17 @@ impl Remote {
             hot_until: None,
             refusals: Refusals::default(),
             returned_at,
+            account: None,
+            account_rests: AccountRests::default(),
         };
+        remote.see_account(now);
         remote.see_figures(now);
         remote
+    }
+
+    /// Requests in flight there, from all nodes, as far as is known.
+    pub(super) fn in_flight_now(&self) -> u32 {
+        self.others_in_flight.saturating_add(self.in_flight.count())
     }
 
     pub(super) fn load_received(&mut self, now: Instant, load: &Load) {
@@ -188,7 +201,20 @@ impl Remote {
         self.fact = Arc::new(fact);
         self.reported_at = now;
         self.figures_at = now;
+        self.see_account(now);
         self.see_figures(now);
+    }
+
+    fn see_account(&mut self, now: Instant) {
+        let Some(fact) = &self.fact.account else {
+            self.account = None;
+            self.account_rests = AccountRests::default();
+            return;
+        };
+        if self.account.as_deref() != Some(&fact.spec) {
+            self.account = Some(Arc::new(fact.spec.clone()));
+        }
+        self.account_rests = AccountRests::of_fact(fact, now);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine driven by hand-made events, on a clock turned by hand.
 
+mod accounts;
 mod breaks;
 mod home;
 mod judgement;
@@ -226,6 +227,7 @@ fn spec(probe: Probe) -> UpstreamSpec {
         health: HealthPolicy::default(),
         probe,
         probe_interval: Duration::from_secs(30),
+        account: None,
     }
 }
 
@@ -255,6 +257,7 @@ fn upstream_fact(standing: Standing, ttft: Duration) -> UpstreamFact {
         dialects: crate::dialect::DialectSet::ALL,
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
+        account: None,
     }
 }
 

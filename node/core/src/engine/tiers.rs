@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub(super) model_standing: Option<Standing>,
     /// Until when this model counts as refused there.
     pub(super) refused_until: Option<Instant>,
+    /// Until when its account rests for this model.
+    pub(super) account_rests_until: Option<Instant>,
 }
 
 /// The entries of one model.
@@ -43,6 +45,7 @@ pub(super) fn tiers(
         figures,
         model_standing,
         refused_until,
+        account_rests_until,
     } in listed
     {
         let routes = by_tier.entry(upstream.tier).or_default();
@@ -60,13 +63,15 @@ pub(super) fn tiers(
             per_kib: figures.per_kib,
             model_standing,
             refused_until,
+            account_rests_until,
             measured: times.stream.is_some(),
             whole_measured: times.whole.is_some(),
             tries,
             incumbent,
         };
+        let goes_last = candidate.is_suspect() || candidate.account_rests_for(now).is_some();
         let list = match candidate.is_usable(now) {
-            true if candidate.is_suspect() => &mut routes.suspect,
+            true if goes_last => &mut routes.suspect,
             true => &mut routes.usable,
             false => &mut routes.unusable,
         };

@@ -1,19 +1,6 @@
 //! How much of a limit to reserve before the cost of a request is known: an upper bound, so that settling never owes.
 
-/// Money in millionths of the currency's unit: exact sums, up to 18 million million.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MicroMoney(pub u64);
-
-/// What a model costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TokenPrice {
-    /// Of a million tokens of the prompt.
-    pub input_million: MicroMoney,
-    /// Of a million tokens of the answer.
-    pub output_million: MicroMoney,
-    /// Of each request.
-    pub request: MicroMoney,
-}
+use crate::price::{ModelPrice, NanoUsd, PER_TOKENS};
 
 /// The most that a request can use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,21 +25,20 @@ impl RequestBound {
         self.input.saturating_add(self.output)
     }
 
-    /// Money to reserve, rounded up.
-    pub fn cost(self, price: TokenPrice) -> MicroMoney {
-        let of = |tokens: u64, million: MicroMoney| {
-            (u128::from(tokens) * u128::from(million.0)).div_ceil(1_000_000)
-        };
-        let sum = of(self.input, price.input_million)
-            + of(self.output, price.output_million)
-            + u128::from(price.request.0);
-        MicroMoney(u64::try_from(sum).unwrap_or(u64::MAX))
+    /// What it costs at most, rounded up: each token of the prompt may be of the dearest kind.
+    pub fn cost(self, price: &ModelPrice) -> NanoUsd {
+        let of = |tokens: u64, million: NanoUsd| u128::from(tokens) * u128::from(million.0);
+        let prompt = price.input.max(price.cached_input).max(price.cache_write);
+        let sum = of(self.input, prompt).saturating_add(of(self.output, price.output));
+        let cost = u64::try_from(sum.div_ceil(PER_TOKENS)).unwrap_or(u64::MAX);
+        NanoUsd(cost).plus(price.request)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::price::BilledTokens;
 
     #[test]
     fn bound_is_the_body_and_what_the_client_allows() {
@@ -62,16 +48,40 @@ mod tests {
     }
 
     #[test]
-    fn cost_is_rounded_up_and_does_not_overflow() {
-        let price = TokenPrice {
-            input_million: MicroMoney(2_500_000),
-            output_million: MicroMoney(10_000_000),
-            request: MicroMoney(1),
+    fn cost_is_of_the_dearest_tokens_rounded_up_and_does_not_overflow() {
+        let usd = |text| NanoUsd::from_dollars(text).expect("dollars");
+        let price = ModelPrice {
+            input: usd("2.50"),
+            cached_input: usd("1.25"),
+            cache_write: usd("3.1250001"),
+            output: usd("10"),
+            request: NanoUsd(1),
         };
-        let cost = RequestBound::of(1, Some(1), 0).cost(price);
-        // 2.5 millionths, 10 millionths, 1 millionth.
-        assert_eq!(cost, MicroMoney(3 + 10 + 1));
-        let most = RequestBound::of(u64::MAX, Some(u64::MAX), 0).cost(price);
-        assert_eq!(most, MicroMoney(u64::MAX));
+        let cost = RequestBound::of(1, Some(1), 0).cost(&price);
+        // 3125.0001 and 10000 billionths, and one of the request.
+        assert_eq!(cost, NanoUsd(13_126 + 1));
+        let most = RequestBound::of(u64::MAX, Some(u64::MAX), 0).cost(&price);
+        assert_eq!(most, NanoUsd(u64::MAX));
+    }
+
+    #[test]
+    fn no_bill_is_above_the_bound() {
+        let price = ModelPrice {
+            input: NanoUsd(37),
+            cached_input: NanoUsd(5),
+            cache_write: NanoUsd(91),
+            output: NanoUsd(13),
+            request: NanoUsd(7),
+        };
+        for (cached, cache_written, output) in [(0, 0, 3), (900, 0, 3), (0, 900, 3), (450, 449, 0)]
+        {
+            let billed = price.cost(BilledTokens {
+                input: 900,
+                cached,
+                cache_written,
+                output,
+            });
+            assert!(billed <= RequestBound::of(900, Some(3), 0).cost(&price));
+        }
     }
 }

@@ -18,7 +18,8 @@
 //!
 //! Reading order: [`spec`] (limits), [`seats`] (who is assigned what), [`purse`] (what request threads see),
 //! `cooling`, `account` (one limit at one node), `leases`, [`message`], `standing` and [`store`] (what outlives a
-//! process), [`calendar`], [`estimate`] (how much to reserve), and this file, which drives them.
+//! process), [`calendar`], [`estimate`] (how much to reserve), [`growth`]
+//! (streams that outgrow that), and this file, which drives them.
 //!
 //! Not here: which limits a request falls under, what a token is, sockets, files.
 
@@ -27,6 +28,7 @@ pub mod calendar;
 mod cooling;
 mod demand;
 pub mod estimate;
+pub mod growth;
 mod inbound;
 mod leases;
 pub mod message;

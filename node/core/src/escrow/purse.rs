@@ -68,7 +68,7 @@ pub struct LimitFigures {
 /// There were not as many units as asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurseEmpty {
-    /// Other nodes may have some: a request that waits for [`super::ASK_WAIT`] may be admitted.
+    /// Other nodes may have some, or some were given back here and are not collected yet: a request that waits for [`super::ASK_WAIT`] may be admitted.
     pub may_wait: bool,
     /// After this the units are there, if nobody else takes them first.
     pub retry_after: Duration,
@@ -184,8 +184,9 @@ impl Purse {
             &self.figures.full_at
         };
         let until = now.until(instant(at.load(Relaxed)));
+        let has_returned = self.returned.load(Relaxed) & UNITS > 0;
         PurseEmpty {
-            may_wait: self.figures.elsewhere.load(Relaxed) > 0,
+            may_wait: self.figures.elsewhere.load(Relaxed) > 0 || has_returned,
             // A client that retries at once would only be refused again.
             retry_after: until.max(RETRY_AFTER_MIN),
         }

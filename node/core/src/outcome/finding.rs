@@ -8,7 +8,7 @@
 //! have an upstream ejected by a prompt or a model's name, so codes and types are compared whole, and messages by
 //! how they begin, where no API quotes anything.
 
-use super::{Outcome, Verdict};
+use super::{Outcome, ROWS, Verdict};
 
 /// What an answer shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +35,10 @@ pub enum Finding {
     RateOfModel,
     /// Too much at once, of the whole account.
     RateOfAccount,
+    /// Too much at once for this deployment, region or server: nothing of other upstreams of its account.
+    RateOfPlace,
+    /// Its owner's own limit of the account that the upstream draws on: the upstream was not asked.
+    AccountLimit,
     /// The upstream failed.
     Failed,
     /// The upstream sends its clients elsewhere: its base URL is not what it should be.
@@ -69,179 +73,9 @@ pub struct ErrorRow {
     pub finding: Finding,
 }
 
-/// The words of the APIs, the first row that applies decides. Collected from the error references of OpenAI, Azure
-/// OpenAI, Anthropic, Google, Mistral, DeepSeek, Moonshot, OpenRouter, Groq, and from vLLM, SGLang, Ollama and
-/// LiteLLM as they answer.
-pub const ROWS: &[ErrorRow] = &[
-    ErrorRow {
-        statuses: &[400, 401, 402, 403, 429],
-        words: &[
-            "insufficient_quota",
-            "insufficient_balance",
-            "insufficient_user_quota",
-            "insufficient_credits",
-            "billing_hard_limit_reached",
-            "billing_not_active",
-            "billing_error",
-            "exceeded_current_quota_error",
-            "account_deactivated",
-            "budget_exceeded",
-            "payment_required",
-        ],
-        messages: &[
-            "your credit balance is too low",
-            "insufficient balance",
-            "insufficient credits",
-            "you exceeded your current quota",
-            "your account is not active",
-            "billing hard limit has been reached",
-        ],
-        finding: Finding::Account,
-    },
-    ErrorRow {
-        statuses: &[401, 403],
-        words: &[
-            "invalid_api_key",
-            "invalid_x_api_key",
-            "incorrect_api_key",
-            "missing_api_key",
-        ],
-        messages: &[
-            "incorrect api key",
-            "invalid api key",
-            "invalid x-api-key",
-            "invalid authentication",
-        ],
-        finding: Finding::Credential,
-    },
-    ErrorRow {
-        statuses: &[400, 401, 403, 404],
-        words: &[
-            "mismatched_organization",
-            "mismatched_project",
-            "invalid_organization",
-            "invalid_project",
-            "no_such_organization",
-            "organization_not_found",
-            "project_not_found",
-        ],
-        messages: &[
-            "openai-organization header",
-            "openai-project header",
-            "no such organization",
-        ],
-        finding: Finding::ClientIdentity,
-    },
-    ErrorRow {
-        statuses: &[400, 403, 422, 451],
-        words: &[
-            "content_policy_violation",
-            "content_filter",
-            "moderation_blocked",
-            "flagged_input",
-            "responsibleaipolicyviolation",
-            "data_inspection_failed",
-        ],
-        messages: &[
-            // OpenAI's images and Responses.
-            "your request was rejected as a result of our safety system",
-            "invalid prompt: your prompt was flagged",
-            "invalid prompt: we've limited access to this content",
-            // Anthropic.
-            "output blocked by content filtering policy",
-            // OpenRouter.
-            "input was flagged",
-            "your chosen model requires moderation",
-            "request blocked by",
-            // DeepSeek, Moonshot, xAI.
-            "content exists risk",
-            "the request was rejected because it was considered high risk",
-            "content violates usage guidelines",
-        ],
-        finding: Finding::ContentPolicy,
-    },
-    ErrorRow {
-        statuses: &[400, 413, 422],
-        words: &[
-            // OpenAI, Azure OpenAI, Groq, DeepSeek.
-            "context_length_exceeded",
-            // llama.cpp's server.
-            "exceed_context_size_error",
-            // LiteLLM.
-            "contextwindowexceedederror",
-        ],
-        messages: &[
-            // OpenAI, Azure OpenAI, DeepSeek, vLLM; OpenRouter; xAI.
-            "this model's maximum context length is",
-            "this endpoint's maximum context length is",
-            "this model's maximum prompt length is",
-            // Anthropic, as itself, on Bedrock and on Vertex AI.
-            "prompt is too long",
-            "input length and `max_tokens` exceed context limit",
-            // Bedrock's other models.
-            "input is too long for requested model",
-            "the model returned the following errors: input is too long",
-            "the model returned the following errors: prompt is too long",
-            // Gemini and Vertex AI.
-            "the input token count",
-            "unable to submit request because the input token count",
-            // Mistral, Cohere.
-            "prompt contains",
-            "too many tokens",
-            // vLLM, SGLang, llama.cpp, Ollama, text-generation-inference.
-            "the decoder prompt (length",
-            "the prompt (total length",
-            "the input (",
-            "requested token count exceeds the model's maximum context length",
-            "the request exceeds the available context size",
-            "input length exceeds",
-            "the input length exceeds",
-            "input validation error: `inputs`",
-        ],
-        finding: Finding::ContextTooLong,
-    },
-    ErrorRow {
-        statuses: &[400, 403, 404],
-        words: &[
-            "model_not_found",
-            "model_not_available",
-            "model_not_supported",
-            "model_not_active",
-            "model_decommissioned",
-            "model_terms_required",
-            "unknown_model",
-            "invalid_model",
-            "deploymentnotfound",
-        ],
-        messages: &[
-            "model:",
-            "the model `",
-            "the model '",
-            "model \"",
-            "models/",
-            "model not exist",
-            "invalid model",
-            "no endpoints found for",
-            "no allowed providers are available for",
-        ],
-        finding: Finding::ModelMissing,
-    },
-    ErrorRow {
-        statuses: &[429, 529],
-        words: &[
-            "account_rate_limit_exceeded",
-            "organization_rate_limit_exceeded",
-            "account_overloaded",
-            "rate_limit_reached_for_organization",
-        ],
-        messages: &["account rate limit", "organization rate limit"],
-        finding: Finding::RateOfAccount,
-    },
-];
-
 impl Finding {
     /// Every finding, in the order of the guide's table.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Answered,
         Self::ClientMistake,
         Self::ContextTooLong,
@@ -253,6 +87,8 @@ impl Finding {
         Self::ModelMissing,
         Self::RateOfModel,
         Self::RateOfAccount,
+        Self::RateOfPlace,
+        Self::AccountLimit,
         Self::Failed,
         Self::Redirect,
         Self::HiddenError,
@@ -267,7 +103,8 @@ impl Finding {
             402 => Self::Account,
             403 => Self::Forbidden,
             408 => Self::Failed,
-            429 | 529 => Self::RateOfModel,
+            429 => Self::RateOfModel,
+            529 => Self::RateOfPlace,
             400..=499 => Self::ClientMistake,
             500.. => Self::Failed,
             _ => Self::Answered,
@@ -309,7 +146,8 @@ impl Finding {
             Self::Credential | Self::Forbidden => "credential_refused",
             Self::Account => "account",
             Self::ModelMissing => "model_missing",
-            Self::RateOfModel | Self::RateOfAccount => "rate_limited",
+            Self::RateOfModel | Self::RateOfAccount | Self::RateOfPlace => "rate_limited",
+            Self::AccountLimit => "account_limit",
             Self::Failed => "server_error",
             Self::Redirect => "redirect",
             Self::HiddenError => "hidden_error",
@@ -320,9 +158,13 @@ impl Finding {
     /// Whether such an answer may go to the client where no better one comes.
     ///
     /// Not a refused credential, which the client cannot mend and whose message may quote a part of it; not a
-    /// redirect, which a client would follow with the whole prompt; not what no client could read.
+    /// redirect, which a client would follow with the whole prompt; not what no client could read; not what another
+    /// node says to this one.
     pub const fn may_be_given(self) -> bool {
-        !matches!(self, Self::Credential | Self::Redirect | Self::NotAnAnswer)
+        !matches!(
+            self,
+            Self::Credential | Self::Redirect | Self::NotAnAnswer | Self::AccountLimit
+        )
     }
 
     /// What follows from such an answer with `status`, by default settings.

@@ -36,10 +36,19 @@ impl Finding {
                 404,
                 "`model_not_found`, `DeploymentNotFound`, \"The model `x` does not exist\" under 400, 403 or 404",
             ),
-            Self::RateOfModel => (429, "429, 529"),
+            Self::RateOfModel => (429, "429"),
             Self::RateOfAccount => (
                 429,
                 "429 or 529 with `account_rate_limit_exceeded` or `organization_rate_limit_exceeded`",
+            ),
+            Self::RateOfPlace => (
+                529,
+                "529; 429 with `overloaded_error`, `ThrottlingException`, \"Requests to the ... have exceeded\" (Azure), \
+                 \"Resource exhausted, please try again later\" (Vertex AI)",
+            ),
+            Self::AccountLimit => (
+                429,
+                "the limit of one's own of an [account](accounts.md): the upstream was not asked",
             ),
             Self::Failed => (500, "408, 5xx"),
             Self::Redirect => (307, "301, 302, 303, 307, 308"),
@@ -60,6 +69,9 @@ impl Finding {
     /// What becomes of the request.
     fn request(self, next: Next) -> &'static str {
         match (next, self.may_be_given()) {
+            _ if self == Self::AccountLimit => {
+                "tried elsewhere; 429 `account_limit_reached` where nothing better comes"
+            }
             (Next::GoOn, true) => "tried elsewhere; passed through where nothing better comes",
             (Next::GoOn, false) => "tried elsewhere; 502 where nothing better comes",
             _ if FallbackCause::of(self).is_some() => {

@@ -270,7 +270,7 @@ fn words_of_an_error_say_whose_fault_it_is() {
         ),
         (
             (529, "", "overloaded_error", "Overloaded", false),
-            Finding::RateOfModel,
+            Finding::RateOfPlace,
         ),
     ];
     for ((status, code, kind, message, identity), shown) in cases {
@@ -546,7 +546,12 @@ fn only_what_a_client_may_read_is_given_to_it() {
     let hidden: Vec<_> = hidden.collect();
     assert_eq!(
         hidden,
-        [Finding::Credential, Finding::Redirect, Finding::NotAnAnswer]
+        [
+            Finding::Credential,
+            Finding::AccountLimit,
+            Finding::Redirect,
+            Finding::NotAnAnswer
+        ]
     );
 }
 
@@ -576,5 +581,77 @@ fn every_example_of_the_table_shows_what_it_stands_for_by_its_status_at_least() 
             finding.verdict(finding.example_status()).blame,
             Outcome::status(finding.example_status()).blame()
         );
+    }
+}
+
+#[test]
+fn limits_are_told_apart_by_whom_they_are_about() {
+    let found = |status, code, kind, message| {
+        let words = ErrorWords {
+            code,
+            kind,
+            message,
+        };
+        Finding::of_error(status, words, false)
+    };
+    let of_account = [
+        (
+            "rate_limit_exceeded",
+            "tokens",
+            "Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000",
+        ),
+        (
+            "",
+            "rate_limit_error",
+            "This request would exceed your organization's rate limit of 50,000 input tokens per minute",
+        ),
+        (
+            "",
+            "RESOURCE_EXHAUSTED",
+            "Resource has been exhausted (e.g. check quota).",
+        ),
+        ("", "", ""),
+    ];
+    for (code, kind, message) in of_account {
+        let finding = found(429, code, kind, message);
+        let outcome = Outcome::status(429).shown_as(finding);
+        assert!(outcome.limits_account(), "{message}");
+    }
+    let of_a_place = [
+        (529, "", "overloaded_error", "Overloaded"),
+        (529, "", "", ""),
+        (
+            429,
+            "429",
+            "",
+            "Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2024-02-01 have exceeded \
+             token rate limit of your current OpenAI S0 pricing tier. Please retry after 6 seconds.",
+        ),
+        (
+            429,
+            "RateLimitReached",
+            "",
+            "Your requests to gpt-4o for gpt-4o in East US have exceeded token rate limit for your current pricing tier.",
+        ),
+        (
+            429,
+            "",
+            "",
+            "Too many requests, please wait before trying again.",
+        ),
+        (
+            429,
+            "",
+            "RESOURCE_EXHAUSTED",
+            "Resource exhausted, please try again later. Please refer to the documentation on error code 429.",
+        ),
+        (429, "", "overloaded", "Model is overloaded"),
+    ];
+    for (status, code, kind, message) in of_a_place {
+        let finding = found(status, code, kind, message);
+        assert_eq!(finding, Finding::RateOfPlace, "{message}");
+        let outcome = Outcome::status(status).shown_as(finding);
+        assert!(!outcome.limits_account() && outcome.lacks_room() && outcome.limits_model());
+        assert!(outcome.cooldown().is_some());
     }
 }

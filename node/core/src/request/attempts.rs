@@ -10,7 +10,8 @@ use super::{
 use crate::Instant;
 use crate::engine::Event;
 use crate::health::Witness;
-use crate::outcome::{Outcome, Refusal};
+use crate::ids::AccountName;
+use crate::outcome::{Finding, Outcome, Refusal};
 use crate::random;
 use crate::route::Choice;
 use crate::view::Way;
@@ -57,6 +58,29 @@ impl Request {
         let drawn = random::mix(self.terms.number.wrapping_add(u64::from(self.pauses)));
         let on_average = PAUSE.saturating_mul(1 << self.pauses.min(8));
         on_average.mul_f64(0.5 + random::to_unit(drawn))
+    }
+
+    /// What the client is told if nothing better comes than `outcome`. Of limits of accounts the first to end counts.
+    pub(super) fn error_of(&self, outcome: Outcome) -> RequestError {
+        let wait = |outcome: &Outcome| match outcome {
+            Outcome::Status {
+                finding: Finding::AccountLimit,
+                retry_after,
+                ..
+            } => Some(*retry_after),
+            _ => None,
+        };
+        let sooner = match (&self.error, wait(&outcome)) {
+            (RequestError::Failed(before), Some(Some(new))) => {
+                wait(before).flatten().is_some_and(|before| before < new)
+            }
+            (RequestError::Failed(before), Some(None)) => wait(before).flatten().is_some(),
+            _ => false,
+        };
+        match sooner {
+            true => self.error.clone(),
+            false => RequestError::Failed(outcome),
+        }
     }
 
     /// Whether the request was at this candidate's upstream before, and may go there again.
@@ -190,6 +214,22 @@ impl Request {
             detail,
         });
         self.reports.push(call.ended(now, outcome, shown));
+        self.defer_limited();
+    }
+
+    /// Candidates of an account that has limited this request come after all others.
+    pub(super) fn defer_limited(&mut self) {
+        let ended = self.ended_of_model().iter();
+        let limited = ended.filter(|ended| ended.outcome.limits_account());
+        let accounts = limited.filter_map(|it| it.choice.candidate.upstream.shared_account());
+        let accounts: Vec<AccountName> = accounts.cloned().collect();
+        if !accounts.is_empty() {
+            let is_limited = |choice: &Choice| {
+                let account = choice.candidate.upstream.shared_account();
+                account.is_some_and(|account| accounts.contains(account))
+            };
+            self.plan.make_contiguous().sort_by_key(is_limited);
+        }
     }
 }
 

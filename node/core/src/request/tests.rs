@@ -3,9 +3,10 @@
 use super::*;
 mod fallbacks;
 
+use crate::account::{AccountSpec, QuotaScope};
 use crate::forwarding::PathScope;
 use crate::health::Witness;
-use crate::ids::UpstreamName;
+use crate::ids::{AccountName, UpstreamName};
 use crate::latency::{ByClass, FirstByte, RequestShape};
 use crate::limit::RetryBudget;
 use crate::outcome::{Refusal, RetryOn, Stage};
@@ -31,6 +32,7 @@ fn choice(upstream: UpstreamView) -> Choice {
         whole_measured: true,
         tries: ByClass::default(),
         incumbent: false,
+        account_rests_until: None,
     });
     Choice {
         cost: Cost::of(&candidate, RequestShape::default(), NOW),
@@ -612,6 +614,66 @@ fn what_the_account_lacks_is_tried_elsewhere_and_what_the_client_did_is_not() {
             "{finding:?}"
         );
     }
+}
+
+/// An own upstream that draws on `account`.
+fn of_account(name: &str, account: &str) -> UpstreamView {
+    let spec = AccountSpec {
+        name: AccountName::new(account).expect("a name"),
+        quota: QuotaScope::Account,
+    };
+    UpstreamView {
+        account: Some(Arc::new(spec)),
+        ..own(name)
+    }
+}
+
+#[test]
+fn limited_account_is_tried_at_its_other_upstreams_only_when_nothing_else_is_left() {
+    let upstreams = || [("a", "main"), ("b", "main"), ("c", "other")];
+    let upstreams = || upstreams().map(|(name, account)| of_account(name, account));
+    let mut request = request();
+    request.start(NOW, plan(upstreams()));
+    assert_eq!(on(&mut request, 0, head(429)), "try c");
+    assert_eq!(on(&mut request, 1, head(500)), "try b");
+    assert_eq!(on(&mut request, 2, head(200)), "await 2");
+}
+
+#[test]
+fn limit_of_a_deployment_and_a_failure_leave_the_order_of_its_account() {
+    for (status, finding) in [(529, Finding::RateOfPlace), (500, Finding::Failed)] {
+        let mut request = request();
+        let upstreams = [("a", "main"), ("b", "main"), ("c", "other")];
+        let upstreams = upstreams.map(|(name, account)| of_account(name, account));
+        request.start(NOW, plan(upstreams));
+        assert_eq!(on(&mut request, 0, shows(status, finding)), "try b");
+    }
+}
+
+#[test]
+fn own_limit_of_an_account_goes_on_for_free_and_the_first_to_end_is_said() {
+    let limit = |seconds: Option<u64>| AttemptEvent::Head {
+        status: 429,
+        retry_after: seconds.map(Duration::from_secs),
+        finding: Finding::AccountLimit,
+        detail: None,
+        load: None,
+    };
+    let budget = RetryBudget::default();
+    let mut request = Request::new(terms(), budget.request());
+    request.start(NOW, own_plan(&["a", "b", "c"]));
+    assert_eq!(
+        on(&mut request, 0, limit(Some(20))),
+        "try b",
+        "no retry is left, and none is needed"
+    );
+    assert_eq!(reported(&mut request), [("account_limit", false)]);
+    assert_eq!(on(&mut request, 1, limit(None)), "try c");
+    let end = request.on(NOW, AttemptId(2), limit(Some(30)));
+    let Some(Action::Fail(RequestError::Failed(Outcome::Status { retry_after, .. }))) = end else {
+        panic!("an error of its own: {end:?}");
+    };
+    assert_eq!(retry_after, Some(Duration::from_secs(20)));
 }
 
 #[test]

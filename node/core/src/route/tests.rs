@@ -62,6 +62,7 @@ pub(crate) fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         hot_until: None,
         returned_at: None,
         trial: false,
+        account: None,
     }
 }
 
@@ -97,6 +98,7 @@ fn candidate(upstream: UpstreamView) -> Candidate {
         whole_measured: true,
         tries: ByClass::default(),
         incumbent: false,
+        account_rests_until: None,
     }
 }
 

@@ -127,8 +127,12 @@ impl Explainer {
             .models
             .retain(|model| key.as_deref().is_none_or(|key| key.allows(model)));
         shown["fallbacks"] = fallbacks(&standing_in);
-        if let Some(limited) = limits::of_key(key.as_deref()) {
-            shown["limits"] = limits::explain(&self.limits, &limited, self.driver.now());
+        let now = self.driver.now();
+        let limits = key
+            .as_deref()
+            .and_then(|key| limits::explain(&self.limits, key, model, now));
+        if let Some(limits) = limits {
+            shown["limits"] = limits;
         }
         let not_allowed = key.as_deref().and_then(|key| keys::refusal(key, model));
         let not_allowed = not_allowed.or(fenced.err());
@@ -249,6 +253,8 @@ fn candidate(
         "translated": asked_in.zip(ask.dialect).map(|(to, from)| to != from.dialect),
         "state": standing.as_str(),
         "state_reason": standing.reason().map(|reason| reason.as_str()),
+        "account": upstream.account.as_ref().map(|account| account.name.as_str()),
+        "account_rests_ms": candidate.account_rests_for(now).map(milliseconds),
         "usable": candidate.is_usable(now),
         "hot": upstream.is_hot(now),
         "tier": upstream.tier.0,

@@ -5,6 +5,7 @@ use grapevine_base::headers;
 use grapevine_dialect::event_stream::{self, EventMessage, FrameBounds};
 use http::header::{self, HeaderMap};
 
+use super::limits::StreamForm;
 use super::problem::{Problem, Shape};
 use super::sse::Events;
 
@@ -32,6 +33,14 @@ impl Following {
 
     pub(super) const fn is_text(&self) -> bool {
         matches!(self, Self::Text(_))
+    }
+
+    /// How its events become bytes.
+    pub(super) const fn form(&self) -> StreamForm {
+        match self {
+            Self::Text(_) => StreamForm::Text,
+            Self::Frames(_) => StreamForm::Frames,
+        }
     }
 
     /// `piece` is passed on.

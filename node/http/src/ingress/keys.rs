@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use grapevine_base::{clock, headers};
 use grapevine_core::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
+use grapevine_keys::oidc::OIDC_TOKEN_BYTES_MAX;
 use grapevine_keys::rights::{ClientKey, KeyScope, StaticKey};
 use grapevine_keys::ring::{KeyRefusal, KeyRing};
 use http::header::{self, HeaderMap};
@@ -15,7 +16,7 @@ use super::problem::Problem;
 use super::track::Track;
 
 /// A longer key is unknown: hashing a head full of it would cost more than the request.
-const KEY_BYTES_MAX: usize = 4_096;
+const KEY_BYTES_MAX: usize = OIDC_TOKEN_BYTES_MAX;
 
 /// All keys. Without any, requests are not authenticated.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +91,7 @@ impl Keys {
         headers: &HeaderMap,
         now: Duration,
     ) -> Result<Option<Arc<ClientKey>>, KeyError> {
-        if self.filed.is_empty() && !self.ring.has_issuers() {
+        if self.filed.is_empty() && !self.ring.has_tokens() {
             return Ok(None);
         }
         let mut failure = KeyError::Missing;

@@ -27,7 +27,7 @@ mod handed;
 mod intake;
 mod keys;
 mod limited;
-mod limits;
+pub(crate) mod limits;
 pub mod listen;
 mod listen_settings;
 mod listing;
@@ -38,7 +38,7 @@ mod own_path;
 mod polls;
 #[doc(hidden)]
 pub mod probes;
-mod problem;
+pub(crate) mod problem;
 mod proxy_header;
 mod proxy_protocol;
 mod refuse;
@@ -50,7 +50,7 @@ mod service;
 mod sse;
 mod track;
 mod uploads;
-mod usage;
+pub(crate) mod usage;
 mod usage_event;
 mod usage_refusals;
 mod visitor;
@@ -60,6 +60,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{ModelName, NodeName, RegionName};
@@ -71,6 +72,7 @@ use http::HeaderValue;
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::limits::LimitsHandle;
+use grapevine_base::queue::QueueHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_config::address::Network;
 use grapevine_config::checked::ProxyProtocol;
@@ -130,6 +132,8 @@ pub struct IngressSettings {
     pub deadline: Duration,
     /// Tokens of an answer that are reserved where a request does not say how many it allows.
     pub output_cap: u64,
+    /// What becomes of a stream that used more than its key's limits have left.
+    pub overrun: OverrunRule,
     /// Whether streams that would not report their usage are asked to.
     pub asks_usage: bool,
     /// The client keys.
@@ -157,6 +161,8 @@ pub struct Context<L, P> {
     pub bodies: BodyBudget,
     /// The limits of keys.
     pub limits: LimitsHandle,
+    /// Where requests wait for a slot.
+    pub queue: QueueHandle,
     /// The upstreams that are not asked for token counts.
     pub usage_refusals: UsageRefusals,
     /// Calls own upstreams.

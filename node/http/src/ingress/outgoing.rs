@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_base::exchange::{AnswerBody, CallFailure};
 use grapevine_base::headers::content_length;
+use grapevine_core::outcome::Outcome;
 use http::header::{self, HeaderMap};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
@@ -185,6 +186,10 @@ impl Outgoing {
 
     fn take(&mut self, data: Bytes) {
         self.usage.look(&data);
+        let form = self.events.as_ref().map(Following::form);
+        if let Err(problem) = self.track.grow(form, &data, &self.usage) {
+            return self.end_at_limit(&problem);
+        }
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
         let mut pass = |piece: Bytes| {
             if piece.is_empty() {
@@ -221,10 +226,20 @@ impl Outgoing {
     /// error event.
     fn break_off(&mut self, failure: CallFailure) {
         let problem = Problem::failed(&failure.outcome);
+        self.part(failure, &problem);
+    }
+
+    /// Nothing is wrong with the upstream: it sees a client that hangs up.
+    fn end_at_limit(&mut self, problem: &Problem) {
+        let failure = CallFailure::new(Outcome::Cancelled, problem.message.clone());
+        self.part(failure, problem);
+    }
+
+    fn part(&mut self, failure: CallFailure, problem: &Problem) {
         self.track.set_tokens(self.usage.tokens());
         let event = self.events.as_ref().and_then(|events| {
             let shape = Shape::of(self.track.path().path());
-            events.error(&problem, shape, self.track.id())
+            events.error(problem, shape, self.track.id())
         });
         self.track.finish_broken(failure, problem.code);
         self.ready.extend(event);
@@ -252,6 +267,10 @@ impl Outgoing {
                 break;
             }
             timer.as_mut().reset(due);
+        }
+        if let Err(problem) = self.track.check_hold() {
+            self.end_at_limit(&problem);
+            return self.poll_frame(context);
         }
         self.sent_at = Instant::now();
         timer.as_mut().reset(self.sent_at + interval);

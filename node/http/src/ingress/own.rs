@@ -127,14 +127,16 @@ impl<L: CallLocal, P: CallPeer> CallApi for OwnCalls<L, P> {
         if let Some(key) = &request.caller.key {
             track.set_key(key.clone());
         }
-        // An issued key with limits creates no tasks: only those of the file and of statements are looked for.
         let key = request.caller.key.as_deref();
         let key = key.and_then(|name| settings.keys.named(name));
-        let limited = limits::of_key(key.as_deref());
-        let body = request.body.clone();
+        let (body, carried) = (request.body.clone(), std::mem::take(&mut request.limits));
         let mut admitted = self.admit(&settings, request, &mut track);
-        if let (Ok(admit), Some(limited)) = (&admitted, limited) {
+        if let Ok(admit) = &admitted {
             let (model, timeout) = (admit.head.model.as_ref(), admit.options.timeout);
+            let limited = match carried.is_empty() {
+                true => limits::of_key(key.as_deref(), model),
+                false => limits::of_carried(&carried, model),
+            };
             let handle = &self.context.limits;
             let applied = limited::apply(handle, limited, &mut track, model, &body, timeout);
             if let Err(problem) = Box::pin(applied).await {

@@ -17,6 +17,7 @@ use http::StatusCode;
 
 use grapevine_observe::metrics::RESIDENCY;
 
+pub(super) use limit::Reached;
 pub(super) use shape::Shape;
 
 /// The longest wait that an error of ours asks for: clients should retry soon, since a mesh recovers soon.
@@ -33,7 +34,7 @@ const NEAREST_MAX: usize = 3;
 
 /// Why this node answers with an error of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     pub(super) status: StatusCode,
     /// One word, for programs, headers and records.
     pub(super) code: &'static str,
@@ -176,11 +177,6 @@ impl Problem {
         let message = "the request came back to the mesh it had left (CDN-Loop): an upstream's \
                        base_url points at a grapevine node";
         Self::new(StatusCode::LOOP_DETECTED, "loop_detected", message)
-    }
-
-    pub(super) fn node_full() -> Self {
-        let message = "this node is at its limit of requests in flight";
-        Self::passing(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
     }
 
     /// The limit of waiting polls is reached, of all or of this client.
@@ -328,6 +324,11 @@ impl Problem {
                 "upstream_redirect",
                 "the upstream answers with a redirect, which this gateway does not follow: its base_url is wrong",
             ),
+            Outcome::Status {
+                finding: Finding::AccountLimit,
+                retry_after,
+                ..
+            } => Self::account_limit_reached(*retry_after),
             Outcome::Status {
                 finding: Finding::NotAnAnswer,
                 ..

@@ -239,8 +239,8 @@ fn mark(lines: &mut HeadLines, track: &Track, overhead: Duration, waited: Durati
     lines.push(&ATTEMPTS, itoa::Buffer::new().format(track.attempts()));
     lines.push(&OVERHEAD, Milliseconds::of(overhead).as_str());
     lines.push(&UPSTREAM_TIME, Milliseconds::of(waited).as_str());
-    if let Some((purses, now)) = track.limits() {
-        limits::mark(lines, purses, now, Shape::of(track.path().path()));
+    if let Some((rights, now)) = track.limits() {
+        limits::mark(lines, rights, now, Shape::of(track.path().path()));
     }
 }
 

@@ -1,9 +1,11 @@
 //! Routes requests by path: health, the list of models, background work, and calls of upstreams.
 
+mod deferred;
 mod health;
 mod kept;
 mod limited;
 mod lists;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -153,7 +155,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         mut body: RequestBody,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
-        let mut checked = self.let_in(&head, &mut body).await?;
+        let mut checked = self.let_in(&head, &mut body, peer).await?;
         let location = self.context.locate.locate(peer, &head.headers);
         let charge = self.account(checked.key.as_deref(), location, peer);
         let beside = charge.beside();
@@ -205,7 +207,8 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 Box::new(background::whole(*head, raw.unwrap_or(body))),
             ));
         }
-        if let Some(limited) = limits::of_key(key.as_deref()) {
+        let limited = limits::of_key(key.as_deref(), asked.model.as_ref());
+        if !limited.is_empty() {
             Box::pin(self.apply_limits(limited, &asked, &body, &options)).await?;
         }
         headers::clean_request(&mut head.headers);
@@ -240,37 +243,13 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         CallBody::asking(body, option)
     }
 
-    /// Admits a request for background work; its body is streamed.
-    async fn admit_background(
-        &mut self,
-        head: Parts,
-        mut body: RequestBody,
-        peer: SocketAddr,
-    ) -> Result<Way, Problem> {
-        let checked = self.let_in(&head, &mut body).await?;
-        let location = self.context.locate.locate(peer, &head.headers);
-        self.hand_over(head, checked, location, body, peer)
-    }
-
-    /// Hands a request to background work, with a body that is still to come.
-    fn hand_over(
-        &mut self,
-        head: Parts,
-        checked: Checked,
-        location: ClientLocation,
-        body: RequestBody,
-        peer: SocketAddr,
-    ) -> Result<Way, Problem> {
-        let Checked { key, options, .. } = checked;
-        let visitor = self.visitor(location, key.as_deref(), None);
-        let caller = self.caller(key.as_deref(), &options, &visitor)?;
-        let charge = self.account(key.as_deref(), location, peer);
-        let request = background::flowing(head, body, self.settings.body_timeout, charge)?;
-        Ok(Way::Background(caller, Box::new(request)))
-    }
-
     /// Everything that is checked before the body is received; the request is counted from here on.
-    async fn let_in(&mut self, head: &Parts, body: &mut RequestBody) -> Result<Checked, Problem> {
+    async fn let_in(
+        &mut self,
+        head: &Parts,
+        body: &mut RequestBody,
+        peer: SocketAddr,
+    ) -> Result<Checked, Problem> {
         let checked = match self.check(head) {
             Ok(checked) => checked,
             Err(problem) => {
@@ -283,10 +262,12 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             return Ok(checked);
         }
         let budget = self.context.driver.budget();
-        if budget.requests() >= self.settings.in_flight_max {
-            return Err(Problem::node_full());
-        }
-        self.track.let_in(budget.request());
+        let is_full = budget.requests() >= self.settings.in_flight_max;
+        let slot = match is_full || self.context.queue.waiting() > 0 {
+            true => Box::pin(self.wait_for_slot(&checked, head, peer)).await?,
+            false => budget.request(),
+        };
+        self.track.let_in(slot);
         Ok(checked)
     }
 
@@ -323,33 +304,6 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             self.track.set_fence(fence);
         }
         visitor
-    }
-
-    /// The caller of background work; this node must be allowed to store its content.
-    fn caller(
-        &self,
-        key: Option<&ClientKey>,
-        options: &client_headers::ClientOptions,
-        visitor: &Visitor,
-    ) -> Result<Box<TaskCaller>, Problem> {
-        limits::check_background(key)?;
-        let is_limited = visitor.fence().is_some() || !options.allow_regions.is_empty();
-        let regions = visitor.allowed(&options.allow_regions);
-        if is_limited && !regions.contains(&self.settings.region) {
-            return Err(Problem::not_here(&self.settings.region, visitor.fence()));
-        }
-        Ok(Box::new(TaskCaller {
-            request_id: self.track.id().clone(),
-            key: visitor.caller.key.clone(),
-            network: match key {
-                Some(_) => None,
-                None => visitor.network(),
-            },
-            services: key.and_then(|key| key.rights.services.clone()),
-            models: key.and_then(|key| key.rights.models.clone()),
-            client: visitor.caller.client,
-            regions,
-        }))
     }
 
     /// Everything that can be checked by the head alone.

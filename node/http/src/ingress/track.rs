@@ -313,6 +313,7 @@ impl Track {
             node: upstream.node.clone(),
             region: upstream.region.clone(),
             upstream: upstream.name.clone(),
+            account: upstream.account.as_ref().map(|it| it.name.clone()),
         });
         self.record.status = status;
         self.kept.cache = Some(upstream.cache.clone());

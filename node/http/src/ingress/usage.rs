@@ -43,7 +43,7 @@ const OBJECT_BYTES_MAX: usize = 2 * 1_024;
 
 /// Follows one answer.
 #[derive(Debug, Default)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     counts: Counts,
     /// The end of the last piece, from the first byte of a key or an object that was not complete.
     tail: Vec<u8>,
@@ -81,7 +81,7 @@ enum Found {
 
 impl Usage {
     /// Follows the answer to a request for `path` with these headers.
-    pub(super) fn of(path: &str, headers: &HeaderMap) -> Self {
+    pub(crate) fn of(path: &str, headers: &HeaderMap) -> Self {
         let has_frames = headers::is_media_type(headers, event_stream::CONTENT_TYPE)
             && MessagesForm::of_path(path) == Some(MessagesForm::Bedrock);
         Self {
@@ -91,7 +91,7 @@ impl Usage {
     }
 
     /// Looks at the next piece.
-    pub(super) fn look(&mut self, piece: &[u8]) {
+    pub(crate) fn look(&mut self, piece: &[u8]) {
         let Some(frames) = &mut self.frames else {
             return self.look_at_text(piece);
         };
@@ -125,7 +125,7 @@ impl Usage {
     }
 
     /// What was found so far.
-    pub(super) fn tokens(&self) -> Tokens {
+    pub(crate) fn tokens(&self) -> Tokens {
         self.counts.tokens()
     }
 

@@ -318,6 +318,10 @@ async fn http2(stream: UpstreamStream) -> hyper::Result<Http2> {
 fn answer(mut sent: Sent, waits: Waits) -> Result<Answer, CallFailure> {
     let settled = headers::settle_answer(sent.status, &mut sent.headers);
     settled.map_err(|fault| CallFailure::new(Outcome::Reset, fault.to_string()))?;
+    if sent.status == StatusCode::TOO_MANY_REQUESTS {
+        // It is what nodes say to one another.
+        sent.headers.remove(headers::ACCOUNT_LIMIT);
+    }
     Ok(Answer {
         status: sent.status,
         headers: sent.headers,

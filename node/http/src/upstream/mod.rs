@@ -4,7 +4,7 @@
 //! [`UpstreamTargets`] (the table all threads share), [`UpstreamClient`] (one per runtime), `body` (the answer
 //! as it arrives, with its timeouts), `dress` and `payload` (the request's headers, and its body with the model
 //! renamed), `provider` and `credential` (what another API than OpenAI's makes of a request, and what it is authenticated
-//! with), `provided` (the two on a call), `dialects` and `translated` (a call between two dialects), `http1` (a connection over HTTP/1.1), `pool` (connections that are kept), `connect` and `dial` (new
+//! with), `identity` (the keys of clients' identity provider), `provided` (the two on a call), `dialects` and `translated` (a call between two dialects), `http1` (a connection over HTTP/1.1), `pool` (connections that are kept), `connect` and `dial` (new
 //! ones), `guard` (how one over HTTP/2 ends), `stale` (what is sent again for free).
 //!
 //! What this module does not know: health, routes, peers. It reports how a call ended as an
@@ -21,6 +21,7 @@ mod dialects;
 mod dress;
 mod guard;
 mod http1;
+mod identity;
 mod outbound;
 mod payload;
 mod pool;
@@ -36,5 +37,6 @@ pub use connect::tls_config;
 pub use credential::{CredentialFailure, CredentialState};
 #[doc(hidden)]
 pub use http1::probes;
+pub use identity::{IdentityClient, IdentityFailure};
 pub(crate) use target::HEALTH_PATH;
 pub use target::{SettingsError, UpstreamSettings, UpstreamTargets};

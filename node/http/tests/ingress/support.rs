@@ -16,11 +16,13 @@ use grapevine_base::driver::{Driver, DriverHandle, Outlets};
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer};
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
+use grapevine_base::queue::QueueHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::checked::{AuthConfig, ProviderConfig, ProxyProtocol, TimeoutConfig};
 use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::engine::{Engine, Event, Identity, Models, Probe, UpstreamSpec, Via};
+use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::fact::{Fact, FurtherFigures, Load, NodeFact, Phase, Standing, UpstreamFact};
 use grapevine_core::forwarding::Forwarding;
 use grapevine_core::health;
@@ -349,6 +351,7 @@ impl Default for Plan {
                 body_bytes_max: 1 << 20,
                 body_timeout: Duration::from_secs(5),
                 output_cap: 4_096,
+                overrun: OverrunRule::End,
                 asks_usage: false,
                 in_flight_max: 1_000,
                 polls_max: 100,
@@ -426,6 +429,7 @@ impl Plan {
             health: health::HealthPolicy::default(),
             probe: Probe::Off,
             probe_interval: Duration::from_secs(60),
+            account: None,
         });
     }
 
@@ -466,6 +470,7 @@ impl Plan {
             recorder: recorder.clone(),
             bodies: bodies.clone(),
             limits: LimitsHandle::out_of_use(),
+            queue: QueueHandle::off(),
             usage_refusals: usage_refusals.clone(),
             local: UpstreamClient::new(
                 targets.clone(),
@@ -518,6 +523,7 @@ async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
                 dialects: grapevine_core::dialect::DialectSet::ALL,
                 models_out: BTreeMap::new(),
                 further: FurtherFigures::default(),
+                account: None,
             }),
         ];
         for (version, fact) in (1..).zip(facts) {

@@ -35,6 +35,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod text;
+mod usage;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub use knobs::{
 pub use stats::{EventKind, LastEvent, LastRequest, StatsSnapshot};
 pub use strict::{AccessKey, AccessKeyError, MockProvider, StrictConfig};
 pub use text::answer_text;
+pub use usage::MockUsage;
 
 use service::Shared;
 

@@ -11,6 +11,7 @@ use super::api::{ApiError, Dialect};
 use super::script::{Answer, ScriptBody, ScriptStep, script};
 use super::stats::Ticket;
 use super::strict::Outcome;
+use super::usage::MockUsage;
 
 /// A response in the making.
 pub(super) struct Reply {
@@ -22,7 +23,13 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn answer(self, answer: Answer, knobs: &Knobs) -> Response<ScriptBody> {
+    pub(super) fn answer(
+        mut self,
+        answer: Answer,
+        usage: MockUsage,
+        knobs: &Knobs,
+    ) -> Response<ScriptBody> {
+        self.bill(&answer, usage, knobs);
         let length = match &answer {
             Answer::Json(parts) => Some(parts.iter().map(Bytes::len).sum()),
             Answer::Stream(_) => None,
@@ -32,11 +39,12 @@ impl Reply {
 
     /// The answer of a strict upstream.
     pub(super) fn outcome(
-        self,
+        mut self,
         outcome: Outcome,
         knobs: &Knobs,
         retry_after: Option<Duration>,
     ) -> Response<ScriptBody> {
+        self.bill(&outcome.answer, outcome.usage, knobs);
         let length = match &outcome.answer {
             Answer::Json(parts) => Some(parts.iter().map(Bytes::len).sum()),
             Answer::Stream(_) => None,
@@ -53,6 +61,15 @@ impl Reply {
         }
         set_retry_after(&mut response, retry_after);
         response
+    }
+
+    /// An answer without its last events reports nothing.
+    fn bill(&mut self, answer: &Answer, usage: MockUsage, knobs: &Knobs) {
+        let ends_early =
+            knobs.clean_end_after_chunks.is_some() || knobs.stream_error_after_chunks.is_some();
+        if !(ends_early && matches!(answer, Answer::Stream(_))) {
+            self.ticket.bill(usage);
+        }
     }
 
     pub(super) fn error(

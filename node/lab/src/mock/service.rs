@@ -272,7 +272,9 @@ fn lenient(
             .answer(&endpoint, wire, turn, &settings.padding)
     });
     Ok(match answer {
-        Ok(Answer::Stream(stream)) if settings.knobs.stream_error_after_chunks.is_some() => {
+        Ok((Answer::Stream(stream), usage))
+            if settings.knobs.stream_error_after_chunks.is_some() =>
+        {
             let chunks = settings.knobs.stream_error_after_chunks.unwrap_or_default();
             let failure = ApiError::injected(500).body(reply.dialect, &reply.request_id);
             let event = match reply.dialect {
@@ -280,9 +282,9 @@ fn lenient(
                 Dialect::Anthropic => format!("event: error\ndata: {failure}\n\n"),
             };
             let stream = stream.failing(chunks, Bytes::from(event));
-            reply.answer(Answer::Stream(stream), &settings.knobs)
+            reply.answer(Answer::Stream(stream), usage, &settings.knobs)
         }
-        Ok(answer) => reply.answer(answer, &settings.knobs),
+        Ok((answer, usage)) => reply.answer(answer, usage, &settings.knobs),
         Err(error) => reply.error(&error, None),
     })
 }

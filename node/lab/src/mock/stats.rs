@@ -16,6 +16,8 @@ use ring::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
 use tokio::sync::Notify;
 
+use super::usage::MockUsage;
+
 /// Distinct paths, and distinct models, that are counted by name; the rest are counted as [`OTHER`].
 const NAMES_MAX: usize = 256;
 
@@ -42,6 +44,8 @@ pub struct StatsSnapshot {
     pub broken: u64,
     /// Tokens that the token endpoints issued.
     pub tokens_issued: u64,
+    /// What the generated answers are billed for that were handed over to the last byte, usage included.
+    pub billed: MockUsage,
     /// Requests by path.
     pub by_path: BTreeMap<String, u64>,
     /// Requests by the model they name.
@@ -110,6 +114,7 @@ struct MockCounts {
     cancelled: u64,
     broken: u64,
     tokens_issued: u64,
+    billed: MockUsage,
     by_path: BTreeMap<String, u64>,
     by_model: BTreeMap<String, u64>,
     last_request: Option<Arrived>,
@@ -142,6 +147,7 @@ impl Stats {
         Ticket {
             stats: Arc::clone(self),
             connection,
+            usage: MockUsage::default(),
             ended: false,
         }
     }
@@ -191,6 +197,7 @@ impl Stats {
             cancelled: counts.cancelled,
             broken: counts.broken,
             tokens_issued: counts.tokens_issued,
+            billed: counts.billed,
             by_path: counts.by_path.clone(),
             by_model: counts.by_model.clone(),
             last_request: counts.last_request.as_ref().map(describe),
@@ -215,6 +222,10 @@ impl Stats {
             }
             changed.await;
         }
+    }
+
+    fn bill(&self, usage: MockUsage) {
+        self.counts().billed += usage;
     }
 
     fn end(&self, kind: EventKind) {
@@ -273,13 +284,20 @@ impl Connection {
 pub(super) struct Ticket {
     stats: Arc<Stats>,
     connection: Arc<Connection>,
+    usage: MockUsage,
     ended: bool,
 }
 
 impl Ticket {
+    /// Its answer reports this usage at its end.
+    pub(super) const fn bill(&mut self, usage: MockUsage) {
+        self.usage = usage;
+    }
+
     /// The answer was handed over to its last byte.
     pub(super) fn complete(mut self) {
         self.ended = true;
+        self.stats.bill(self.usage);
         self.stats.end(EventKind::Completed);
     }
 

@@ -272,6 +272,7 @@ mod tests {
             dialects: grapevine_core::dialect::DialectSet::ALL,
             models_out: BTreeMap::new(),
             further: FurtherFigures::default(),
+            account: None,
         })
     }
 

@@ -308,6 +308,7 @@ pub(super) fn spec() -> UpstreamSpec {
         health: HealthPolicy::default(),
         probe: Probe::Off,
         probe_interval: Duration::from_secs(30),
+        account: None,
     }
 }
 

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use grapevine_base::limits::LimitKind;
 use grapevine_base::listener::metrics::Listener;
 use grapevine_core::Instant;
+use grapevine_core::account::{AccountFact, AccountSpec, QuotaScope};
 use grapevine_core::cache_meter::CacheMeter;
 use grapevine_core::fact::{
     AnswerFigures, FurtherFigures, Phase, ServicesFact, Standing, UpstreamFact,
 };
-use grapevine_core::ids::{Generation, ModelName, NodeName, RegionName, ServiceKey, UpstreamName};
+use grapevine_core::ids::{
+    AccountName, Generation, ModelName, NodeName, RegionName, ServiceKey, UpstreamName,
+};
 use grapevine_core::latency::ByClass;
 use grapevine_core::notice::Notice;
 use grapevine_core::units::{Share, Tier, Weight};
@@ -34,6 +38,10 @@ fn half_cached() -> CacheMeter {
     cache
 }
 
+fn account() -> AccountName {
+    AccountName::new("main").expect("a valid name")
+}
+
 fn node(name: &str) -> NodeView {
     let upstream = UpstreamStatus {
         fact: Arc::new(UpstreamFact {
@@ -56,6 +64,13 @@ fn node(name: &str) -> NodeView {
                 },
                 ..FurtherFigures::default()
             },
+            account: Some(Box::new(AccountFact {
+                spec: AccountSpec {
+                    name: account(),
+                    quota: QuotaScope::Account,
+                },
+                rests: BTreeMap::from([(Some(model(MODEL)), Duration::from_secs(60))]),
+            })),
         }),
         reported_at: Instant::from_start(Duration::ZERO),
         stands_since: Instant::from_start(Duration::ZERO),
@@ -109,6 +124,7 @@ fn answered(name: &str) -> RequestRecord {
             node: NodeName::new("sgp").expect("a valid name"),
             region: RegionName::new("sgp").expect("a valid name"),
             upstream: UpstreamName::new("primary").expect("a valid name"),
+            account: Some(account()),
         }),
         tokens: Tokens {
             input: Some(12),
@@ -127,6 +143,7 @@ fn filled() -> Metrics {
     metrics.dns().count("A", "NOERROR");
     metrics.connections().of(Listener::Public, 8);
     metrics.show_keys(KeyRing::default());
+    metrics.accounts().refused(&account(), LimitKind::Requests);
     let tasks = metrics.tasks();
     tasks.enqueued("a:x", Duration::ZERO);
     tasks.began_again("a:x");

@@ -3,10 +3,11 @@
 //! It is replaced as a whole. A file that is torn or changed reads as none: then peers know that it is older than what
 //! they witnessed, and the node forfeits its shares of the budgets that run.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
+use grapevine_base::files;
 use grapevine_core::escrow::message::StoreVersion;
 use grapevine_core::escrow::spec::{LimitId, LimitWindow};
 use grapevine_core::escrow::store::{BudgetMark, ForfeitedWindows, MARKS_MAX, StoreImage};
@@ -56,20 +57,7 @@ pub(super) fn load(path: &Path) -> io::Result<StoreImage> {
 /// # Errors
 /// When it cannot be written; the old one stays.
 pub(super) fn save(path: &Path, image: &StoreImage) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&beside)?;
-    file.write_all(&written(image)?)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    // The new name is on disk only once its folder is.
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    files::replace(path, &written(image)?)
 }
 
 /// A line of JSON, and one with its hash.
@@ -203,6 +191,6 @@ mod tests {
         assert_eq!(load(&path).expect("read"), image());
         save(&path, &StoreImage::default()).expect("written");
         assert_eq!(load(&path).expect("read"), StoreImage::default());
-        fs::remove_file(&path).expect("removed");
+        std::fs::remove_file(&path).expect("removed");
     }
 }

@@ -164,6 +164,7 @@ pub(super) async fn list_filters_and_pages_newest_first(bench: Bench) {
                 key: Some(key.into()),
                 origin: Some("SG".to_owned()),
                 models: None,
+                limits: None,
             },
             ..bench.task()
         };
@@ -297,6 +298,7 @@ pub(super) async fn any_text_comes_back_as_it_was(bench: Bench) {
             key: Some("ключ".into()),
             origin: None,
             models: None,
+            limits: None,
         },
         ..bench.task()
     };

@@ -21,11 +21,7 @@ impl World<'_> {
         self.plan_fault(self.now);
         self.faults += 1;
         match fault {
-            Fault::Partition(side, lasts) => {
-                let other: Vec<bool> = side.iter().map(|is_in| !is_in).collect();
-                self.cut(side.clone(), other.clone(), lasts);
-                self.cut(other, side, lasts);
-            }
+            Fault::Partition(side, lasts) => self.cut_in_two(side, lasts),
             Fault::OneWay(side, lasts) => {
                 let other = side.iter().map(|is_in| !is_in).collect();
                 self.cut(side, other, lasts);
@@ -48,6 +44,12 @@ impl World<'_> {
                 counter.cut_short(request);
             }
         }
+    }
+
+    pub(super) fn cut_in_two(&mut self, side: Vec<bool>, lasts: Duration) {
+        let other: Vec<bool> = side.iter().map(|is_in| !is_in).collect();
+        self.cut(side.clone(), other.clone(), lasts);
+        self.cut(other, side, lasts);
     }
 
     fn cut(&mut self, from: Vec<bool>, to: Vec<bool>, lasts: Duration) {

@@ -84,6 +84,7 @@ impl World<'_> {
             .zip(&self.case.limits)
             .map(of)
             .collect();
+        let sides = self.sides();
         let mut violation = self.violation;
         if let (None, Some(least)) = (&violation, self.case.use_min)
             && let Some(limit) = limits.iter().find(|limit| limit.used < least)
@@ -103,6 +104,7 @@ impl World<'_> {
             nodes: self.nodes.len(),
             span: self.case.span,
             limits,
+            sides,
             bytes: self.bytes,
             faults: self.faults,
             digest: self.digest,

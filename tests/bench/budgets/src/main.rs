@@ -3,6 +3,7 @@
 //! `run` counts the instructions of two counts and takes their difference, which leaves out what comes before.
 
 mod frames;
+mod limits;
 mod mesh;
 
 use std::hint::black_box;
@@ -33,7 +34,8 @@ fn main() -> anyhow::Result<()> {
         "plan-1000" => plans(1_000, count),
         "body" => bodies(count),
         "frames" => frames::exchange(count),
-        _ => bail!("NAME {name}: plan-10, plan-100, plan-1000, body or frames"),
+        "limits" => limits::requests(count),
+        _ => bail!("NAME {name}: plan-10, plan-100, plan-1000, body, frames or limits"),
     }
 }
 

@@ -74,6 +74,7 @@ fn candidate(number: usize) -> anyhow::Result<Arc<Candidate>> {
         hot_until: None,
         returned_at: None,
         trial: false,
+        account: None,
     };
     Ok(Arc::new(Candidate {
         upstream: Arc::new(upstream),
@@ -87,5 +88,6 @@ fn candidate(number: usize) -> anyhow::Result<Arc<Candidate>> {
         whole_measured: true,
         tries: ByClass::<Tries>::default(),
         incumbent: false,
+        account_rests_until: None,
     }))
 }

@@ -2,6 +2,7 @@
 import { attribute, byId, text } from './dom.js';
 import { showFigures } from './figures.js';
 import { clock, span } from './format.js';
+import { showLimits } from './limits.js';
 import { showMap } from './map.js';
 import { showNodes } from './nodes.js';
 import { showRegions } from './regions.js';
@@ -31,7 +32,7 @@ const show = () => {
   const names = [mesh.self, mesh.region !== mesh.self && mesh.region, mesh.worker_mode && `mode ${mesh.worker_mode}`];
   text(byId('here'), names.filter(Boolean).join(' · '));
   text(byId('footer'), `grapevine ${mesh.version} · the mesh as ${mesh.self} sees it at ${clock(mesh.time)}`);
-  for (const part of [showVerdict, showFigures, showMap, showRegions, showUpstreams, showNodes]) part(mesh);
+  for (const part of [showVerdict, showFigures, showMap, showRegions, showUpstreams, showLimits, showNodes]) part(mesh);
   attribute(byId('main'), 'aria-busy', null);
 };
 

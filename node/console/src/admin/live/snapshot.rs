@@ -17,7 +17,7 @@ use grapevine_observe::pulse::{self, Bucket, Crowd, Tally};
 use grapevine_observe::record::RequestRecord;
 use serde_json::{Map, Value, json};
 
-use super::super::{Admin, mesh};
+use super::super::{Admin, limits, mesh};
 
 /// Nodes in an event: this one, those in trouble, the nearest.
 const NODES_MAX: usize = 128;
@@ -75,6 +75,7 @@ pub(super) fn picture(admin: &Admin, view: &View) -> Value {
         ("forwarded", forwarded(view, recent)),
         ("origins", origins(recent)),
         ("pulse", pulse_to_json(&buckets, now)),
+        ("limits", limits::to_json(&admin.limits, now)),
     ] {
         picture[key] = value;
     }
@@ -384,6 +385,7 @@ mod tests {
             dialects: grapevine_core::dialect::DialectSet::ALL,
             models_out: BTreeMap::new(),
             further: FurtherFigures::default(),
+            account: None,
         }
     }
 

@@ -9,7 +9,9 @@ use grapevine_base::clock;
 use grapevine_config::text::{parse_count, parse_duration};
 use grapevine_core::date::CalendarDay;
 use grapevine_core::ids::{ModelName, RegionName, ServiceKey, UpstreamName};
-use grapevine_keys::rights::{KeyBudget, KeyLimits, KeyRights, KeyScope};
+use grapevine_keys::rights::{
+    KeyBudget, KeyLimits, KeyRights, KeyScope, KeyWeight, MODEL_LIMITS_MAX, ModelLimits,
+};
 
 use super::KeyCommandError;
 
@@ -41,6 +43,37 @@ pub(super) struct RightsArgs {
     /// Money, such as 50usd/month or 2.50usd/day
     #[arg(long, value_name = "AMOUNT")]
     budget: Option<KeyBudget>,
+    /// Requests at once, such as 20
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    concurrency: Option<u64>,
+    /// Limits for one model, such as gpt-4o:rpm=60,tpm=50k,budget=5usd/day,concurrency=4; may be repeated
+    #[arg(long = "limit", value_name = "MODEL:LIMITS", value_parser = model_limits)]
+    limits: Vec<(ModelName, KeyLimits)>,
+    /// Turns beside other keys' where requests wait at an overloaded node, 1 to 1000. Default: 1
+    #[arg(long, value_name = "TURNS")]
+    weight: Option<KeyWeight>,
+}
+
+/// A model and its limits. Names of models may hold colons.
+fn model_limits(text: &str) -> Result<(ModelName, KeyLimits), String> {
+    let form = "write MODEL:rpm=60,tpm=50k,budget=5usd/day,concurrency=4";
+    let (model, written) = text.rsplit_once(':').ok_or(form)?;
+    let model = ModelName::new(model).map_err(|error| format!("{model:?} {error}"))?;
+    let mut limits = KeyLimits::default();
+    for limit in written.split(',') {
+        let (name, amount) = limit.split_once('=').ok_or(form)?;
+        match name.trim() {
+            "rpm" => limits.rpm = Some(count(amount)?),
+            "tpm" => limits.tpm = Some(count(amount)?),
+            "concurrency" => limits.concurrency = Some(count(amount)?),
+            "budget" => {
+                let budget = amount.parse::<KeyBudget>();
+                limits.budget = Some(budget.map_err(|error| format!("{amount:?} {error}"))?);
+            }
+            _ => return Err(format!("{name:?} is no limit; {form}")),
+        }
+    }
+    Ok((model, limits))
 }
 
 fn count(text: &str) -> Result<u64, String> {
@@ -75,7 +108,10 @@ impl RightsArgs {
                 rpm: self.rpm,
                 tpm: self.tpm,
                 budget: self.budget,
+                concurrency: self.concurrency,
             },
+            model_limits: self.model_limits()?,
+            weight: self.weight,
         })
     }
 
@@ -87,6 +123,24 @@ impl RightsArgs {
         };
         let names: Vec<UpstreamName> = self.upstreams.iter().map(read).collect::<Result<_, _>>()?;
         Ok((!names.is_empty()).then(|| names.into()))
+    }
+
+    fn model_limits(&self) -> Result<Option<Arc<ModelLimits>>, KeyCommandError> {
+        let wrong = |text: String| Err(KeyCommandError::Wrong(text));
+        if self.limits.len() > MODEL_LIMITS_MAX {
+            return wrong(format!(
+                "--limit is there more than {MODEL_LIMITS_MAX} times"
+            ));
+        }
+        let mut limits = ModelLimits::new();
+        for (model, of_model) in &self.limits {
+            if limits.insert(model.clone(), *of_model).is_some() {
+                return wrong(format!(
+                    "--limit {model}: names the model twice; write its limits as one"
+                ));
+            }
+        }
+        Ok((!limits.is_empty()).then(|| Arc::new(limits)))
     }
 }
 
@@ -115,5 +169,53 @@ pub(super) fn expiry(text: &str) -> Result<Duration, String> {
     match at > now {
         true => Ok(at),
         false => Err(format!("{text:?} is over already")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_a_model_are_read_from_one_text() {
+        let (model, limits) =
+            model_limits("org/m:free:rpm=60,tpm=50k,budget=5usd/day,concurrency=4")
+                .expect("a model and its limits");
+        assert_eq!(model.as_str(), "org/m:free");
+        assert_eq!((limits.rpm, limits.tpm), (Some(60), Some(50_000)));
+        assert_eq!(limits.concurrency, Some(4));
+        let budget = limits.budget.map(|budget| budget.to_string());
+        assert_eq!(budget.as_deref(), Some("5usd/day"));
+        for (text, problem) in [
+            ("gpt-4o", "write MODEL:rpm=60"),
+            ("gpt-4o:60", "write MODEL:rpm=60"),
+            ("gpt-4o:rps=1", "\"rps\" is no limit"),
+            ("gpt-4o:rpm=0", "must be at least 1"),
+            ("gpt-4o:budget=5", "\"5\" is not a budget"),
+            (":rpm=1", "\"\""),
+        ] {
+            let error = model_limits(text).expect_err(text);
+            assert!(error.contains(problem), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn model_has_its_limits_once() {
+        #[derive(Debug, clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            rights: RightsArgs,
+        }
+        let read = |limits: &[&str]| {
+            let flags = limits.iter().flat_map(|limit| ["--limit", limit]);
+            let all = ["issue"].into_iter().chain(flags);
+            <Program as clap::Parser>::try_parse_from(all)
+                .expect("flags")
+                .rights
+                .read()
+        };
+        let rights = read(&["a:rpm=1", "b:tpm=2"]).expect("rights");
+        assert_eq!(rights.model_limits.map(|limits| limits.len()), Some(2));
+        assert!(read(&["a:rpm=1", "a:tpm=2"]).is_err());
     }
 }

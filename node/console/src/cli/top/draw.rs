@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use grapevine_base::page::LimitsEntry;
 use grapevine_base::table::{number as short, printable};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -14,6 +15,9 @@ use super::state::{Top, TopView};
 
 /// From this age on, what is shown is marked as old.
 const OLD: Duration = Duration::from_secs(3);
+
+/// Limited keys that the first line names.
+const LIMITED_NAMED: usize = 3;
 
 /// The keys, the most needed first.
 const KEYS: &str = "q quit  Tab/1-4 view  / filter  p pause  \u{2191}\u{2193} scroll  ? help";
@@ -177,10 +181,11 @@ fn title(top: &Top, palette: Palette, now: Instant, width: u16) -> Line<'static>
         )
     });
     let text = format!(
-        "as {} sees it: {live}/{} nodes live, {healthy}/{} upstreams healthy, {rates}",
+        "as {} sees it: {live}/{} nodes live, {healthy}/{} upstreams healthy, {rates}{}",
         printable(&mesh.own),
         mesh.nodes.len(),
         upstreams().count(),
+        limited(&mesh.limits),
     );
     let age = top.age(now);
     let state = match &top.silence {
@@ -201,6 +206,24 @@ fn title(top: &Top, palette: Palette, now: Instant, width: u16) -> Line<'static>
         ]),
         None => Line::raw(text),
     }
+}
+
+/// The keys that are being limited, the last refused first, with what is left at the node; nothing where there are none.
+fn limited(limits: &LimitsEntry) -> String {
+    if limits.limited.is_empty() {
+        return String::new();
+    }
+    let named = limits.limited.iter().take(LIMITED_NAMED).map(|limit| {
+        let left = limit.amount(limit.left_here);
+        format!("{} ({left} here)", printable(&limit.key))
+    });
+    let named: Vec<String> = named.collect();
+    let more = (limits.limited_total as usize).saturating_sub(named.len());
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("; limited: {}{more}", named.join(", "))
 }
 
 fn bottom(top: &Top, palette: Palette) -> Line<'static> {

@@ -119,3 +119,19 @@ fn end_of_a_request_frees_nothing_that_runs_elsewhere() {
     }
     assert!(running <= 60, "{running}");
 }
+
+#[test]
+fn right_that_was_given_back_since_the_last_tick_is_worth_a_wait() {
+    let mut mesh = Mesh::new(1);
+    let one = LimitSpec { amount: 1, ..SEATS };
+    let purse = mesh.purse(0, one);
+    mesh.tick();
+    let first = purse.take(mesh.now, 1).expect("one is there");
+    let empty = purse.take(mesh.now, 1).expect_err("none is left");
+    assert!(!empty.may_wait);
+    drop(first);
+    let empty = purse.take(mesh.now, 1).expect_err("it is not collected");
+    assert!(empty.may_wait);
+    mesh.handle(0, EscrowEvent::Empty(limit()));
+    assert!(purse.take_again(mesh.now, 1).is_ok());
+}

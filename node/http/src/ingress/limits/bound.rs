@@ -4,9 +4,8 @@
 use grapevine_base::limits::LimitKind;
 use grapevine_base::scan;
 use grapevine_config::prices::PriceTable;
-use grapevine_core::escrow::estimate::{MicroMoney, RequestBound, TokenPrice};
+use grapevine_core::escrow::estimate::RequestBound;
 use grapevine_core::ids::ModelName;
-use grapevine_core::price::{ModelPrice, NanoUsd};
 
 use super::super::problem::Problem;
 
@@ -26,21 +25,21 @@ const INNER_KEYS: [&str; 3] = ["maxOutputTokens", "candidateCount", "maxTokens"]
 
 /// What to take of each limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Reserve {
+pub(crate) struct Reserve {
     tokens: u64,
     money: u64,
 }
 
 impl Reserve {
     /// A request that uses no model.
-    pub(in super::super) const REQUEST: Self = Self {
+    pub(crate) const REQUEST: Self = Self {
         tokens: 0,
         money: 0,
     };
 
-    pub(super) const fn units(self, kind: LimitKind) -> u64 {
+    pub(crate) const fn units(self, kind: LimitKind) -> u64 {
         match kind {
-            LimitKind::Requests => 1,
+            LimitKind::Concurrency | LimitKind::Requests => 1,
             LimitKind::Tokens => self.tokens,
             LimitKind::Money => self.money,
         }
@@ -51,7 +50,7 @@ impl Reserve {
 ///
 /// # Errors
 /// Where it has a budget, and a model has no price.
-pub(in super::super) fn reserve<'a>(
+pub(crate) fn reserve<'a>(
     body: &[u8],
     output_cap: u64,
     models: impl Iterator<Item = &'a ModelName>,
@@ -66,7 +65,7 @@ pub(in super::super) fn reserve<'a>(
         for model in models {
             let price = prices.of(model);
             let price = price.ok_or_else(|| Problem::no_price(Some(model)))?;
-            money = money.max(bound.cost(highest(price)).0);
+            money = money.max(bound.cost(&price).micros());
             has_model = true;
         }
         if !has_model {
@@ -107,19 +106,10 @@ fn allowed(body: &[u8]) -> (Option<u64>, u64) {
     (tokens, answers.unwrap_or(1).max(1))
 }
 
-/// The price of a prompt's dearest token, and of an answer's, in millionths, rounded up.
-fn highest(price: ModelPrice) -> TokenPrice {
-    let micro = |nano: NanoUsd| MicroMoney(nano.0.div_ceil(1_000));
-    let input = price.input.max(price.cached_input).max(price.cache_write);
-    TokenPrice {
-        input_million: micro(input),
-        output_million: micro(price.output),
-        request: micro(price.request),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use grapevine_core::price::{ModelPrice, NanoUsd};
+
     use super::*;
 
     fn tokens(body: &str) -> u64 {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use grapevine_base::clock;
 use grapevine_base::head_lines::HeadLines;
-use grapevine_base::limits::{KeyPurses, LimitKind};
+use grapevine_base::limits::LimitKind;
 use grapevine_core::Instant;
 use grapevine_core::date::CalendarDay;
 use http::HeaderName;
 
 use super::super::problem::Shape;
+use super::HeldRights;
 
 /// The headers of one limit: the whole, what is left, and when it is whole again.
 struct Names {
@@ -48,10 +49,10 @@ const NAMES: [Names; 2] = [
     },
 ];
 
-/// Adds the figures of `purses` at `now`.
+/// Adds the figures of the limits that `rights` are of at `now`: of several of one kind, of that with the least left.
 pub(in super::super) fn mark(
     lines: &mut HeadLines,
-    purses: &KeyPurses,
+    rights: &HeldRights,
     now: Instant,
     shape: Shape,
 ) {
@@ -62,7 +63,7 @@ pub(in super::super) fn mark(
         anthropic,
     } in &NAMES
     {
-        let Some(figures) = purses.figures(now, *kind) else {
+        let Some(figures) = rights.figures(now, *kind) else {
             continue;
         };
         let sets = [

@@ -30,6 +30,18 @@ impl Problem {
                  its operator to update it"
             }
             KeyRefusal::OtherMesh(_) => "the API key was issued for another mesh",
+            KeyRefusal::OtherAudience => {
+                "the token is not for this service: its audience (aud) is not among oidc.audience"
+            }
+            KeyRefusal::Unnamed => {
+                "the token does not name its holder: the claim in oidc.name_claim is missing or no text"
+            }
+            KeyRefusal::NotAClient => {
+                "the token's holder may do nothing here: its claims fit none of oidc.clients; ask the operator"
+            }
+            KeyRefusal::NoProviderKeys => {
+                "this node has not received the keys of the identity provider yet; try again"
+            }
             KeyRefusal::NotYetValid(_) => "the API key is not valid yet; check the clock",
             KeyRefusal::Expired(_) => "the API key has expired; ask for a new one",
             KeyRefusal::Revoked(_) => "the API key was revoked; ask for a new one",
@@ -42,10 +54,11 @@ impl Problem {
             }
         };
         match refusal {
-            KeyRefusal::Busy | KeyRefusal::Stale => Self {
+            KeyRefusal::Busy | KeyRefusal::Stale | KeyRefusal::NoProviderKeys => Self {
                 retry_after: Some(Duration::from_secs(1)),
                 ..Self::new(StatusCode::SERVICE_UNAVAILABLE, refusal.code(), message)
             },
+            KeyRefusal::NotAClient => Self::new(StatusCode::FORBIDDEN, refusal.code(), message),
             _ => Self::new(StatusCode::UNAUTHORIZED, refusal.code(), message),
         }
     }

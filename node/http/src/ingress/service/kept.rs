@@ -78,7 +78,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         mut body: RequestBody,
         peer: SocketAddr,
     ) -> Result<Way, Problem> {
-        let mut checked = self.let_in(&head, &mut body).await?;
+        let mut checked = self.let_in(&head, &mut body, peer).await?;
         let location = self.context.locate.locate(peer, &head.headers);
         let charge = self.account(checked.key.as_deref(), location, peer);
         let beside = charge.beside();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use grapevine_base::asked::Asked;
 use grapevine_base::exchange::{CallLocal, CallPeer};
-use grapevine_base::limits::{KeySpecs, LimitHolder};
+use grapevine_base::limits::HolderLimits;
 
 use super::Visit;
 use crate::ingress::client_headers::ClientOptions;
@@ -14,7 +14,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     /// Takes what the request may use. A dry run takes nothing.
     pub(super) async fn apply_limits(
         &mut self,
-        limited: (LimitHolder, KeySpecs),
+        limited: Vec<HolderLimits>,
         asked: &Asked,
         body: &Bytes,
         options: &ClientOptions,

@@ -24,7 +24,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1_024;
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// A request to an endpoint.
-pub(super) struct EndpointRequest {
+pub(in crate::upstream) struct EndpointRequest {
     method: Method,
     url: String,
     headers: HeaderMap,
@@ -33,10 +33,20 @@ pub(super) struct EndpointRequest {
 
 impl EndpointRequest {
     /// A request for what is at `path` below `url`.
-    pub(super) fn get(url: &BaseUrl, path: &str) -> Self {
+    pub(in crate::upstream) fn get(url: &BaseUrl, path: &str) -> Self {
         Self {
             method: Method::GET,
             url: format!("{url}{path}"),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// A request for what is at `url`, which was read from an answer.
+    pub(in crate::upstream) fn at(url: &str) -> Self {
+        Self {
+            method: Method::GET,
+            url: url.to_owned(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
         }
@@ -91,7 +101,10 @@ impl EndpointClient {
     }
 
     /// The body of a successful answer.
-    pub(super) async fn call(&self, request: EndpointRequest) -> Result<Bytes, CredentialFailure> {
+    pub(in crate::upstream) async fn call(
+        &self,
+        request: EndpointRequest,
+    ) -> Result<Bytes, CredentialFailure> {
         let uri: Uri = request
             .url
             .parse()

@@ -30,7 +30,7 @@ use grapevine_config::checked::{
 use http::HeaderName;
 use http::header::{self, HeaderMap, HeaderValue};
 
-pub(super) use endpoint::EndpointClient;
+pub(super) use endpoint::{EndpointClient, EndpointRequest};
 pub(super) use held::Held;
 use held::{HeldCredential, ObtainCredential};
 use issue::Issue;

@@ -17,6 +17,7 @@ pub(super) use error::{ApiError, Dialect};
 
 use super::script::Answer;
 use super::text::Text;
+use super::usage::MockUsage;
 
 /// An endpoint of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,10 +110,16 @@ impl Catalog {
         wire: Result<Wire, ApiError>,
         turn: Turn,
         padding: &Bytes,
-    ) -> Result<Answer, ApiError> {
-        let whole = |text: String| Answer::Json(vec![Bytes::from(text)]);
+    ) -> Result<(Answer, MockUsage), ApiError> {
+        let whole = |text: String| {
+            let answer = Answer::Json(vec![Bytes::from(text)]);
+            (answer, MockUsage::default())
+        };
         match endpoint {
-            Endpoint::Models => Ok(Answer::Json(vec![self.list.clone()])),
+            Endpoint::Models => {
+                let list = Answer::Json(vec![self.list.clone()]);
+                Ok((list, MockUsage::default()))
+            }
             Endpoint::Model(id) => {
                 let known = self.models.iter().any(|model| model == id);
                 if known {
@@ -142,7 +149,13 @@ impl Catalog {
         }
     }
 
-    fn generate(&self, generation: Generation, ask: &Ask, turn: Turn, padding: &Bytes) -> Answer {
+    fn generate(
+        &self,
+        generation: Generation,
+        ask: &Ask,
+        turn: Turn,
+        padding: &Bytes,
+    ) -> (Answer, MockUsage) {
         let words = ask
             .words_max
             .map_or(turn.chunks, |max| max.min(turn.chunks));
@@ -156,7 +169,12 @@ impl Catalog {
             include_usage: ask.include_usage,
             text,
         };
-        if ask.stream {
+        let usage = MockUsage {
+            input: reply.input_tokens as u64,
+            cached: 0,
+            output: reply.output_tokens() as u64,
+        };
+        let answer = if ask.stream {
             let chunk_padding = turn.body_bytes as usize / reply.text.len().max(1);
             let padding = padding.get(..chunk_padding).unwrap_or_default();
             let padding = std::str::from_utf8(padding).unwrap_or_default();
@@ -174,7 +192,8 @@ impl Catalog {
                 Generation::Message => anthropic::message(&reply),
             };
             Answer::Json(padded(before, after, turn.body_bytes as usize, padding))
-        }
+        };
+        (answer, usage)
     }
 
     /// The model named by a request, when it is served here.

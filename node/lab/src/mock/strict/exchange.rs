@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use super::refusal::{Refusal, Shape};
 use crate::mock::script::{Answer, Stream};
+use crate::mock::usage::MockUsage;
 
 /// A JSON object.
 pub(super) type Object = Map<String, Value>;
@@ -70,6 +71,8 @@ pub(in crate::mock) struct Outcome {
     pub(in crate::mock) content_type: &'static str,
     pub(in crate::mock) headers: Vec<(&'static str, String)>,
     pub(in crate::mock) answer: Answer,
+    /// Of a generated answer.
+    pub(in crate::mock) usage: MockUsage,
 }
 
 impl Outcome {
@@ -79,6 +82,7 @@ impl Outcome {
             content_type: "application/json",
             headers: Vec::new(),
             answer: Answer::Json(vec![Bytes::from(value.to_string())]),
+            usage: MockUsage::default(),
         }
     }
 
@@ -88,6 +92,7 @@ impl Outcome {
             content_type,
             headers: Vec::new(),
             answer: Answer::Json(vec![text.into()]),
+            usage: MockUsage::default(),
         }
     }
 
@@ -101,7 +106,18 @@ impl Outcome {
             content_type,
             headers: Vec::new(),
             answer: Answer::Stream(stream),
+            usage: MockUsage::default(),
         }
+    }
+
+    /// The outcome of a generated answer that is billed so.
+    pub(super) const fn billed(mut self, input: u64, cached: u64, output: u64) -> Self {
+        self.usage = MockUsage {
+            input,
+            cached,
+            output,
+        };
+        self
     }
 
     /// An error in `shape`.

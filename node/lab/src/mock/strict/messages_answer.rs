@@ -108,10 +108,19 @@ impl MessageAnswer<'_> {
         }
     }
 
-    fn usage(&self, output_tokens: u64) -> Value {
+    /// The whole prompt's.
+    pub(super) fn input_tokens(&self) -> u64 {
+        self.uncached_tokens() + self.cache.read + self.cache.written
+    }
+
+    fn uncached_tokens(&self) -> u64 {
         let cached = self.cache.read + self.cache.written;
+        self.ask.input_tokens.saturating_sub(cached).max(1)
+    }
+
+    fn usage(&self, output_tokens: u64) -> Value {
         json!({
-            "input_tokens": self.ask.input_tokens.saturating_sub(cached).max(1),
+            "input_tokens": self.uncached_tokens(),
             "cache_creation_input_tokens": self.cache.written,
             "cache_read_input_tokens": self.cache.read,
             "cache_creation": {"ephemeral_5m_input_tokens": self.cache.written, "ephemeral_1h_input_tokens": 0},

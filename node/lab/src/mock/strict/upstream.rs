@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::chat::{self, Flavor};
-use super::chat_answer::ChatAnswer;
+use super::chat_answer::{ChatAnswer, cached};
 use super::config::{MockProvider, StrictConfig};
 use super::exchange::{Call, Outcome};
 use super::google;
@@ -122,7 +122,8 @@ impl Upstream {
             flavor,
             seal: &self.seal,
         };
-        Ok(answer.outcome())
+        let (input, output) = (chat.ask.input_tokens, said.output_tokens());
+        Ok(answer.outcome().billed(input, cached(cache), output))
     }
 
     /// A response of OpenAI's.
@@ -150,11 +151,13 @@ impl Upstream {
             self.stored.go_on(named, &conversation);
             self.stored.kept.keep(whole.clone(), conversation);
         }
-        Ok(if asked.ask.stream {
+        let outcome = if asked.ask.stream {
             Outcome::events(answer.stream())
         } else {
             Outcome::json(&whole)
-        })
+        };
+        let (input, output) = (asked.ask.input_tokens, said.output_tokens());
+        Ok(outcome.billed(input, cached(answer.cache), output))
     }
 
     /// A kept response: read or deleted by `/responses/{id}`.
@@ -222,7 +225,9 @@ impl Upstream {
             cache: self.cache.pass(&read.prefixes, &read.marks, call.now),
             seal: &self.seal,
         };
-        Ok(write(&answer, &read.ask))
+        let (input, output) = (answer.input_tokens(), said.output_tokens());
+        let cached = answer.cache.read;
+        Ok(write(&answer, &read.ask).billed(input, cached, output))
     }
 
     /// What `count_tokens` answers.
@@ -261,11 +266,12 @@ impl Upstream {
             said: &said,
             seal: &self.seal,
         };
-        Ok(match (ask.stream, call.parameter("alt")) {
+        let outcome = match (ask.stream, call.parameter("alt")) {
             (false, _) => Outcome::json(&answer.whole()),
             (true, Some("sse")) => Outcome::events(answer.stream()),
             (true, _) => Outcome::stream("application/json; charset=UTF-8", answer.array()),
-        })
+        };
+        Ok(outcome.billed(ask.input_tokens, 0, said.output_tokens()))
     }
 
     /// OpenAI caches every prompt: each message ends a prefix.

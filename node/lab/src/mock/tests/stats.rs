@@ -168,3 +168,33 @@ async fn a_stopped_mock_frees_its_port_for_the_next() {
     let second = Mock::start(config).await.expect("the port is free again");
     assert_eq!(get(&second, "/v1/models").await.status, 200);
 }
+
+#[tokio::test]
+async fn answers_are_billed_when_they_were_handed_over_with_their_usage() {
+    let mock = mock(Knobs {
+        chunks: 5,
+        ..Knobs::default()
+    })
+    .await;
+    let whole = chat(&mock, false).await.expect("an answer").json();
+    let of_one = mock.stats().billed;
+    assert_eq!(
+        of_one.input,
+        whole["usage"]["prompt_tokens"].as_u64().expect("tokens")
+    );
+    assert_eq!((of_one.cached, of_one.output), (0, 5));
+    chat(&mock, true).await.expect("an answer");
+    let of_two = mock.stats().billed;
+    assert_eq!((of_two.input, of_two.output), (2 * of_one.input, 10));
+    for knobs in [
+        json!({"clean_end_after_chunks": 2}),
+        json!({"clean_end_after_chunks": null, "stream_error_after_chunks": 2}),
+    ] {
+        let knobs = request(Method::PATCH, "/mock/knobs", &knobs);
+        send(mock.address(), knobs).await.expect("an answer");
+        // It may end as it likes: it reports nothing.
+        let _ = chat(&mock, true).await;
+        settled(&mock).await;
+        assert_eq!(mock.stats().billed, of_two);
+    }
+}

@@ -39,6 +39,7 @@ fn upstream(name: &str, models: usize) -> UpstreamFact {
         dialects: grapevine_core::dialect::DialectSet::ALL,
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
+        account: None,
     }
 }
 

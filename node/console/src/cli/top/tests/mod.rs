@@ -120,6 +120,23 @@ fn help_fits_80_columns() {
 }
 
 #[test]
+fn first_line_names_three_keys_that_are_limited_and_counts_the_rest() {
+    let (mut top, now) = top();
+    let limited: Vec<_> = ["app", "batch", "gvk_5b", "web"]
+        .into_iter()
+        .map(|key| json!({"key": key, "of": "requests", "window": "minute", "limit": 100, "left_here": 4}))
+        .collect();
+    let mut page = page(200);
+    page.mesh.limits =
+        serde_json::from_value(json!({"limited_total": 9, "limited": limited})).unwrap();
+    top.take(FeedUpdate::Page(Box::new(page)), now);
+    let shown = screen(&top, now, (200, 24));
+    let first = shown.lines().next().unwrap();
+    let expected = "; limited: app (4 requests here), batch (4 requests here), gvk_5b (4 requests here) and 6 more";
+    assert!(first.ends_with(expected), "{first}");
+}
+
+#[test]
 fn silence_is_shown_with_the_age_of_the_page() {
     let (mut top, now) = top();
     top.take(FeedUpdate::Silence("no node answers".to_owned()), now);

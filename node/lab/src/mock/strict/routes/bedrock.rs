@@ -70,10 +70,11 @@ fn route(upstream: &Upstream, call: &Call<'_>) -> Result<Outcome, Refusal> {
                 said: &said,
                 seal: &upstream.seal,
             };
-            Ok(match framed {
+            let outcome = match framed {
                 true => Outcome::stream(EVENT_STREAM, answer.stream()),
                 false => Outcome::json(&answer.whole()),
-            })
+            };
+            Ok(outcome.billed(ask.input_tokens, 0, said.output_tokens()))
         }
         _ => Err(Refusal::new(404, "").code("UnknownOperationException")),
     }
