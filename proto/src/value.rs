@@ -265,6 +265,9 @@ struct UpstreamPayload {
     /// A bit for each dialect that it reads; absent where that is all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     dialects: Option<Figure>,
+    /// Whether it takes WebSockets. A node of an earlier version sends none and reads none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    websocket: bool,
     #[serde(serialize_with = "models_as_figures")]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     models: BTreeMap<String, Option<Figure>>,
@@ -326,6 +329,7 @@ impl UpstreamPayload {
             tier: (fact.tier != Tier::default()).then(|| Figure(fact.tier.0.into())),
             weight: (fact.weight != Weight::default()).then(|| Figure::stepped(weight)),
             dialects: Figure::of_dialects(fact.dialects),
+            websocket: fact.websocket,
             models: fact
                 .models
                 .iter()
@@ -370,6 +374,7 @@ impl UpstreamPayload {
             tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),
             weight,
             dialects: Figure::dialects(self.dialects)?,
+            websocket: self.websocket,
             models_out: self.models_out.into_standings()?,
             further: self.more.into_figures()?,
         })

@@ -10,3 +10,4 @@ pub mod dns;
 pub mod ingress;
 pub mod prober;
 pub mod upstream;
+mod websocket;

@@ -22,3 +22,4 @@ mod secrets;
 mod secrets_of_clouds;
 mod sloppy_upstream;
 mod token_endpoints;
+mod websockets;

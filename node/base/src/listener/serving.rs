@@ -28,6 +28,7 @@ use super::activity::{OpenBody, Protocol, ShutdownReason};
 use super::http1::{self, HeadLimits, RequestBody};
 use super::observed::Observed;
 use super::streams::Streams;
+use super::tunnels::{self, StreamReply};
 use super::{Activity, ConnectionEntry};
 use crate::head_lines::IntoReply;
 
@@ -89,11 +90,15 @@ pub async fn serve<S, R, F, B>(
         }
         Protocol::Http2 => {
             let service = service_fn(move |request: Request<Incoming>| {
-                let reply = Box::pin(respond(request.map(RequestBody::Http2)));
+                let (request, tunnel) = tunnels::offered(request);
+                let reply = Box::pin(respond(request));
                 async move {
                     let (mut reply, lines) = reply.await;
                     lines.move_into(reply.headers_mut());
-                    Ok::<_, Infallible>(reply)
+                    Ok::<_, Infallible>(match tunnel {
+                        None => reply.map(StreamReply::some),
+                        Some(tunnel) => tunnel.answer(reply, limits.stall),
+                    })
                 }
             });
             let streams = Streams {
@@ -105,6 +110,7 @@ pub async fn serve<S, R, F, B>(
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS_MAX)
                 .max_header_list_size(head_bytes_max)
+                .enable_connect_protocol()
                 .keep_alive_interval(HTTP2_PING)
                 .keep_alive_timeout(HTTP2_PING)
                 .adaptive_window(true)

@@ -171,6 +171,12 @@ impl Checker<'_> {
                 waits.clone(),
             ),
             body_timeout: self.duration("limits.body_timeout", body_wait.0, body_wait.1, waits),
+            websocket_idle: self.duration(
+                "limits.websocket_idle",
+                file.websocket_idle.as_ref(),
+                default.websocket_idle,
+                Duration::from_secs(1)..=Duration::from_secs(24 * 3_600),
+            ),
             connections: usize::try_from(connections).unwrap_or(default.connections),
             in_flight: self.count_where_given("limits.in_flight", file.in_flight, 1..=1_000_000),
             polls: self.count("limits.polls", file.polls, default.polls, 2..=100_000),

@@ -167,6 +167,7 @@ impl Local {
             tier: self.spec.tier,
             weight: self.spec.weight,
             dialects: self.spec.dialects,
+            websocket: self.spec.websocket,
             models_out: self.models_out(now),
             further: self.further(now),
         }

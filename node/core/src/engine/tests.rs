@@ -221,6 +221,7 @@ fn spec(probe: Probe) -> UpstreamSpec {
         tier: Tier(1),
         weight: Weight::default(),
         dialects: crate::dialect::DialectSet::ALL,
+        websocket: false,
         attempts_max: 1,
         in_flight_max: 10,
         health: HealthPolicy::default(),
@@ -253,6 +254,7 @@ fn upstream_fact(standing: Standing, ttft: Duration) -> UpstreamFact {
         tier: Tier(1),
         weight: Weight::default(),
         dialects: crate::dialect::DialectSet::ALL,
+        websocket: false,
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
     }

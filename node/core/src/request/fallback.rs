@@ -154,7 +154,9 @@ pub(super) const fn is_unavailable(error: &PlanError) -> bool {
         PlanError::NotAllowed {
             by: Bar::Residency | Bar::ClientRegions,
         } => false,
-        PlanError::NotAllowed { by: Bar::Dialect }
+        PlanError::NotAllowed {
+            by: Bar::Dialect | Bar::WebSocket,
+        }
         | PlanError::UnknownModel { .. }
         | PlanError::Joining
         | PlanError::NoneReachable { .. }

@@ -10,6 +10,7 @@ mod nearest;
 mod order;
 mod plan;
 mod scored;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use cost::Cost;
 pub use left_out::{Absence, LeftOut, left_out};
 pub use near::is_near;
 pub use plan::plan;
+pub use websocket::takes_websockets;
 
 /// What a request asks for.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct RouteQuery<'a> {
     pub shape: RequestShape,
     /// What it is written in; `None` where all upstreams are alike for it.
     pub dialect: Option<RequestDialect>,
+    /// Whether it is a WebSocket, which few upstreams take.
+    pub websocket: bool,
     /// How to choose.
     pub strategy: Strategy,
     /// A number that is equal for requests of the same conversation. [`Strategy::Latency`] and
@@ -65,6 +69,7 @@ impl<'a> RouteQuery<'a> {
             model: Some(model),
             shape: RequestShape::default(),
             dialect: None,
+            websocket: false,
             strategy: Strategy::Latency,
             session: None,
             client_place: None,
@@ -209,6 +214,8 @@ pub enum Bar {
     ClientRegions,
     /// None of the candidates reads the request's dialect, and it cannot be translated.
     Dialect,
+    /// None of the candidates takes WebSockets.
+    WebSocket,
 }
 
 impl RouteReason {

@@ -48,6 +48,7 @@ mod request;
 mod service;
 mod sse;
 mod track;
+mod tunnel;
 mod usage;
 mod usage_event;
 mod usage_refusals;
@@ -97,6 +98,8 @@ pub struct IngressSettings {
     pub body_bytes_max: usize,
     /// How long a client may pause within a body.
     pub body_timeout: Duration,
+    /// How long a WebSocket may be silent in both directions.
+    pub websocket_idle: Duration,
     /// The most requests in flight, over all threads.
     pub in_flight_max: u32,
     /// The most waiting polls for tasks, over all threads; at most half of them of one client.
@@ -189,7 +192,7 @@ mod tests {
     #[test]
     fn future_of_a_request_is_small() {
         type Served = Context<UpstreamClient, NoPeers>;
-        let bytes = bytes_of(|context: &'static Served, request, peer| {
+        let bytes = bytes_of(|context: &'static Arc<Served>, request, peer| {
             service::serve(context, request, peer)
         });
         assert!((1_024..=FUTURE_BYTES_MAX).contains(&bytes), "{bytes} bytes");

@@ -97,6 +97,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             visitor,
             head: asked,
             body: request.body.into(),
+            tunnel: None,
             priority: RequestPriority::Background,
             model_lists,
         })

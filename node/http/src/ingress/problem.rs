@@ -4,6 +4,7 @@ mod key;
 mod limit;
 mod refused;
 mod shape;
+mod websocket;
 
 use std::time::Duration;
 
@@ -239,6 +240,7 @@ impl Problem {
                 "no upstream for this model is in a region that the request allows",
             ),
             PlanError::NotAllowed { by: Bar::Residency } => Self::residency(fence),
+            PlanError::NotAllowed { by: Bar::WebSocket } => Self::no_websocket(model),
             PlanError::NotAllowed { by: Bar::Dialect } => Self::new(
                 StatusCode::BAD_REQUEST,
                 "not_translatable",

@@ -1,6 +1,8 @@
 //! Routes requests by path: health, the list of models, background work, and calls of upstreams.
 
 mod limited;
+mod listed;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,8 +12,9 @@ use grapevine_base::bodies::{BodySender, Charge};
 use grapevine_base::call_body::CallBody;
 use grapevine_base::exchange::{CallLocal, CallPeer, TaskCaller, TaskRequestBody};
 use grapevine_base::listener::http1::RequestBody;
+use grapevine_base::websocket::UpgradeOffer;
 use grapevine_base::{asked, headers};
-use grapevine_core::forwarding::{Methods, PathScope};
+use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::RequestPriority;
 use grapevine_keys::rights::ClientKey;
@@ -25,7 +28,6 @@ use super::client_headers;
 use super::intake;
 use super::keys;
 use super::limits;
-use super::listing::{self, ListShape};
 use super::nearest;
 use super::own_path::own_path;
 use super::problem::Problem;
@@ -44,7 +46,7 @@ pub(super) struct Late;
 /// Answers one request of a client. Its head is boxed, as what is rare and large below is: this future is moved, with room
 /// for all that it may hold.
 pub(super) async fn serve<L: CallLocal, P: CallPeer>(
-    context: &Context<L, P>,
+    context: &Arc<Context<L, P>>,
     (head, body): (Box<Parts>, RequestBody),
     peer: SocketAddr,
 ) -> Reply {
@@ -58,7 +60,7 @@ pub(super) async fn serve<L: CallLocal, P: CallPeer>(
 }
 
 async fn dispatch<L: CallLocal, P: CallPeer>(
-    context: &Context<L, P>,
+    context: &Arc<Context<L, P>>,
     settings: &Arc<IngressSettings>,
     mut head: Box<Parts>,
     body: RequestBody,
@@ -88,6 +90,10 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
         settings,
         track,
     };
+    // Nearly all requests have no extensions: looking for this one costs them a comparison.
+    if head.method == Method::CONNECT || head.extensions.get::<UpgradeOffer>().is_some() {
+        return Box::pin(websocket::answer(visit, context, (head, body), peer)).await;
+    }
     let answered = if is_models {
         visit.models(&head)
     } else if is_nearest {
@@ -224,6 +230,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             visitor,
             head: asked,
             body,
+            tunnel: None,
             priority: RequestPriority::Interactive,
             model_lists: key
                 .and_then(|key| key.rights.models.clone())
@@ -362,38 +369,5 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
 
     fn key(&mut self, head: &Parts) -> Result<Option<Arc<ClientKey>>, Problem> {
         keys::of_request(self.settings, &head.headers, &mut self.track)
-    }
-
-    /// The list of models, or one of them.
-    fn models(&mut self, head: &Parts) -> Result<serde_json::Value, Problem> {
-        if head.method != Method::GET && head.method != Method::HEAD {
-            return Err(Problem::method_not_allowed(Methods::GET));
-        }
-        let key = self.key(head)?;
-        let shape = ListShape::of(&head.headers);
-        let view = self.context.driver.view();
-        let path = self.track.path().path();
-        let notes = &self.settings.model_notes;
-        listing::answer((&view, notes), key.as_deref(), path, shape)
-    }
-
-    /// The nodes that the client should use.
-    fn nearest(&mut self, head: &Parts, peer: SocketAddr) -> Result<serde_json::Value, Problem> {
-        if head.method != Method::GET && head.method != Method::HEAD {
-            return Err(Problem::method_not_allowed(Methods::GET));
-        }
-        let key = self.key(head)?;
-        let mut options = client_headers::options(&head.headers)?;
-        keys::fence(key.as_deref(), &mut options.allow_regions)?;
-        let key = key.map(|key| Arc::clone(&key.name));
-        let location = self.context.locate.locate(peer, &head.headers);
-        let view = self.context.driver.view();
-        let visitor = Visitor::new(self.settings, &view.mesh_rules, location, key, None);
-        if let Some(fence) = visitor.fence() {
-            self.track.set_fence(fence);
-        }
-        let mapped = self.settings.homes.of(location.origin);
-        let query = self.track.path().query();
-        nearest::list(&view, &visitor, mapped, &options, query)
     }
 }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::super::tunnels::StreamBody;
+
 /// The body of a request.
 #[derive(Debug)]
 pub enum RequestBody {
@@ -18,6 +20,8 @@ pub enum RequestBody {
     Arriving(ArrivingBody),
     /// HTTP/2.
     Http2(Incoming),
+    /// What comes through a stream of HTTP/2 that is a tunnel.
+    Tunnel(Box<StreamBody>),
 }
 
 /// A body that its connection reads when somebody wants more of it.
@@ -194,6 +198,10 @@ impl Body for RequestBody {
                 let next = body.poll_next(context);
                 next.map(|next| next.map(|data| data.map(Frame::data)))
             }
+            Self::Tunnel(body) => {
+                let next = body.poll_next(context);
+                next.map(|next| next.map(|data| data.map(Frame::data)))
+            }
             Self::Http2(body) => {
                 let next = Pin::new(body).poll_frame(context);
                 next.map(|next| next.map(|frame| frame.map_err(io::Error::other)))
@@ -205,6 +213,7 @@ impl Body for RequestBody {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Arriving(body) => body.is_over,
+            Self::Tunnel(_) => false,
             Self::Http2(body) => body.is_end_stream(),
         }
     }
@@ -215,6 +224,7 @@ impl Body for RequestBody {
             Self::Arriving(body) => body
                 .left
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Tunnel(_) => SizeHint::default(),
             Self::Http2(body) => body.size_hint(),
         }
     }
