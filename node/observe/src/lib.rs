@@ -26,6 +26,7 @@ pub mod requests;
 pub mod spans;
 pub mod tasks;
 pub mod trace;
+mod tunnels;
 mod usage;
 pub mod usage_book;
 

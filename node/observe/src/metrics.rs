@@ -19,6 +19,7 @@ use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
+use grapevine_base::websocket::counts::TunnelCounts;
 use grapevine_core::request::FallbackCause;
 use grapevine_core::view::View;
 use grapevine_keys::ring::KeyRing;
@@ -41,6 +42,7 @@ use super::notices;
 use super::recent::RecentFamily;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
+use super::tunnels::TunnelMetrics;
 use super::usage::Usage;
 use status_class::{STATUS_CLASSES, status_class};
 
@@ -78,6 +80,7 @@ struct Inner {
     bodies: BodyMemory,
     keys: KeyMetrics,
     limits: LimitMetrics,
+    tunnels: TunnelMetrics,
     dns: DnsQueries,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
@@ -192,6 +195,11 @@ impl Metrics {
         self.0.limits.show(limits);
     }
 
+    /// The counts of WebSockets, for those who carry them.
+    pub fn tunnels(&self) -> &TunnelCounts {
+        &self.0.tunnels.counts
+    }
+
     /// Shows how much of `budget` request bodies hold.
     pub fn show_bodies(&self, budget: BodyBudget) {
         self.0.bodies.show(budget);
@@ -245,6 +253,7 @@ impl Metrics {
         metrics.bodies.read();
         metrics.keys.read();
         metrics.limits.read();
+        metrics.tunnels.read();
     }
 }
 
@@ -276,6 +285,7 @@ impl Inner {
             bodies: BodyMemory::register(families),
             keys: KeyMetrics::register(families),
             limits: LimitMetrics::register(families),
+            tunnels: TunnelMetrics::register(families),
             dns: DnsQueries::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),

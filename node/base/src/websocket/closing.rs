@@ -119,6 +119,11 @@ impl ClosingBody {
         self.is_closed_here
     }
 
+    /// Why the node has ended it, or is about to.
+    pub const fn end_of_the_node(&self) -> Option<TunnelEnd> {
+        self.due
+    }
+
     /// Whether a Close frame may come next.
     const fn may_close(&self) -> bool {
         self.is_readable && !self.has_closed && self.frames.is_between()

@@ -96,6 +96,15 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
+    /// Before the first frame.
+    pub const fn new() -> Self {
+        Self {
+            head: [0; HEAD_BYTES_MAX],
+            filled: 0,
+            left: 0,
+        }
+    }
+
     /// Whether one frame has ended and no other has begun.
     pub const fn is_between(&self) -> bool {
         self.filled == 0 && self.left == 0

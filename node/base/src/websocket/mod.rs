@@ -1,10 +1,11 @@
 //! WebSockets as tunnels: bytes pass both ways as they are, and frames are only followed.
 //!
 //! Reading order: [`frames`] (where frames end), [`own`] (the few that a node sends), [`closing`] (an upstream's direction and how
-//! it ends), [`upload`] (a client's). A call with the method `CONNECT` opens one; its answer is a success with an
+//! it ends), [`upload`] (a client's), [`counts`]. A call with the method `CONNECT` opens one; its answer is a success with an
 //! [`upload`](crate::exchange::Answer::upload), as RFC 8441 has it in HTTP/2.
 
 pub mod closing;
+pub mod counts;
 pub mod frames;
 pub mod own;
 pub mod upload;

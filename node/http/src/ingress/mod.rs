@@ -71,6 +71,7 @@ use grapevine_base::bodies::BodyBudget;
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::readiness::Readiness;
+use grapevine_base::websocket::counts::TunnelCounts;
 use grapevine_config::address::Network;
 use grapevine_config::checked::ProxyProtocol;
 use grapevine_observe::record::Recorder;
@@ -153,6 +154,8 @@ pub struct Context<L, P> {
     pub bodies: BodyBudget,
     /// The limits of keys.
     pub limits: LimitsHandle,
+    /// Counts the WebSockets of clients.
+    pub tunnels: TunnelCounts,
     /// The upstreams that are not asked for token counts.
     pub usage_refusals: UsageRefusals,
     /// Calls own upstreams.

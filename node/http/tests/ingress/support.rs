@@ -466,6 +466,7 @@ impl Plan {
             recorder: recorder.clone(),
             bodies: bodies.clone(),
             limits: LimitsHandle::out_of_use(),
+            tunnels: Default::default(),
             usage_refusals: usage_refusals.clone(),
             local: UpstreamClient::new(
                 targets.clone(),

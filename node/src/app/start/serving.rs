@@ -64,6 +64,7 @@ impl Ground {
         let (tls, readiness) = (self.tls.clone(), self.readiness.clone());
         let bodies = self.bodies.clone();
         let usage_refusals = UsageRefusals::default();
+        let tunnels = self.metrics.tunnels().clone();
         let limits = self.limits.clone();
         let locate = self.geography.locate();
         move || Context {
@@ -72,6 +73,7 @@ impl Ground {
             recorder: recorder.clone(),
             bodies: bodies.clone(),
             limits: limits.clone(),
+            tunnels: tunnels.clone(),
             usage_refusals: usage_refusals.clone(),
             local: UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
             peers: peers.clone(),

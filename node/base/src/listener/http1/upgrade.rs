@@ -17,15 +17,14 @@ use crate::websocket::UpgradeOffer;
 pub(super) fn offer(request: &mut Request<()>, framing: Framing) -> bool {
     let mut upgrades = request.headers().get_all(header::UPGRADE).iter();
     let names_websocket = |value: &HeaderValue| lists(value.as_bytes(), "websocket");
-    if !upgrades.any(names_websocket) {
+    // With another method it is an offer that need not be taken up: the request is what it is without.
+    if *request.method() != Method::GET || !upgrades.any(names_websocket) {
         return false;
     }
     let has_body =
         framing != Framing::Length(0) || request.headers().contains_key(header::CONTENT_LENGTH);
     let fault = if request.version() != Version::HTTP_11 {
         Some("it needs HTTP/1.1, or HTTP/2 with CONNECT")
-    } else if *request.method() != Method::GET {
-        Some("its method must be GET")
     } else if has_body {
         Some("it must not have a body, nor a Content-Length or Transfer-Encoding")
     } else if !names_option(request.headers(), "upgrade") {

@@ -38,7 +38,8 @@ impl<L: CallLocal, P: CallPeer> Driver<'_, L, P> {
             answer.headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
         let streams = (answer.body, upload);
-        let tunnel = Tunnel::open(&self.context.driver, client, streams, self.track);
+        let counted = self.context.tunnels.open();
+        let tunnel = Tunnel::open(&self.context.driver, counted, client, streams, self.track);
         let mut response = http::Response::new(ReplyBody::Tunnel(Box::new(tunnel)));
         *response.status_mut() = status;
         *response.headers_mut() = answer.headers;

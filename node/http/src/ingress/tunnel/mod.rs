@@ -10,6 +10,7 @@
 //!
 //! Bound: what is in flight is one read in each direction beside the windows of the connections, and one message where they are read.
 
+mod close_watch;
 mod counting;
 pub(super) mod handshake;
 pub(super) mod messages;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{AnswerBody, CallFailure};
 use grapevine_base::websocket::closing::{ClosingBody, TunnelEnd};
+use grapevine_base::websocket::counts::{CountedTunnel, TunnelOutcome};
 use grapevine_base::websocket::upload::TunnelUpload;
 use http_body::{Body, Frame};
 use tokio::sync::mpsc;
@@ -68,9 +70,15 @@ struct OpenTunnel {
     body: ClosingBody,
     counted: CountedFrames,
     state: Arc<TunnelState>,
+    /// Counts it.
+    tunnel: CountedTunnel,
     pump: Pump,
-    /// Set once the client's direction has ended.
+    /// How the client's direction ended; `None` while it goes on.
+    client: Option<PumpEnd>,
+    /// How long the rest may take, once one side has ended.
     left: Option<Pin<Box<Sleep>>>,
+    /// Whether all that is left is the client's answer to a Close frame.
+    is_parting: bool,
     track: Track,
 }
 
@@ -78,11 +86,12 @@ impl Tunnel {
     /// Between `client` and an upstream whose bytes are `body` and which takes `upload`.
     pub(super) fn open(
         driver: &DriverHandle,
+        tunnel: CountedTunnel,
         client: ClientStream,
         (body, upload): (AnswerBody, TunnelUpload),
         mut track: Track,
     ) -> Self {
-        let state = Arc::new(TunnelState::new());
+        let state = Arc::new(TunnelState::new(tunnel.counts().clone()));
         let mut pump = Pump::start(client, upload, Arc::clone(&state));
         let (driver, idle) = (driver.clone(), track.settings().websocket_idle);
         let (watched, refused) = (Arc::clone(&state), pump.refused.take());
@@ -104,8 +113,11 @@ impl Tunnel {
             body: ClosingBody::new(body, ending, Arc::clone(&state.is_left)),
             counted: CountedFrames::default(),
             state,
+            tunnel,
             pump,
+            client: None,
             left: None,
+            is_parting: false,
             track,
         })))
     }
@@ -169,17 +181,8 @@ enum Passed {
 
 impl OpenTunnel {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Passed> {
-        if self.left.is_none()
-            && let Poll::Ready(end) = Pin::new(&mut self.pump.ended).poll(context)
-        {
-            if end != Ok(PumpEnd::Ended) {
-                return Poll::Ready(Passed::Broken);
-            }
-            let limit = match self.body.is_closed_here() {
-                true => Duration::ZERO,
-                false => LEFT_MAX,
-            };
-            self.left = Some(Box::pin(tokio::time::sleep(limit)));
+        if self.poll_client(context) == Some(PumpEnd::Gone) {
+            return Poll::Ready(Passed::Broken);
         }
         if let Some(left) = &mut self.left
             && left.as_mut().poll(context).is_ready()
@@ -193,8 +196,8 @@ impl OpenTunnel {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
-                self.state.touch();
                 let data = frame.into_data().unwrap_or_default();
+                self.state.sent(data.len());
                 self.counted.look(&data);
                 Poll::Ready(Passed::Data(data))
             }
@@ -218,18 +221,39 @@ impl OpenTunnel {
     /// Waits for the client's answer to a Close frame of this node, which is its end: a connection that is closed before may take
     /// the frame with it.
     fn poll_parting(&mut self, context: &mut Context<'_>) -> Poll<Passed> {
-        let limit = || Box::pin(tokio::time::sleep(PARTING_MAX));
-        let left = self.left.get_or_insert_with(limit);
-        let is_over = left.as_mut().poll(context).is_ready()
-            || Pin::new(&mut self.pump.ended).poll(context).is_ready();
+        if !self.is_parting {
+            self.is_parting = true;
+            self.left = Some(Box::pin(tokio::time::sleep(PARTING_MAX)));
+        }
+        let is_over = self.poll_client(context).is_some()
+            || (self.left.as_mut()).is_none_or(|left| left.as_mut().poll(context).is_ready());
         match is_over {
             true => Poll::Ready(Passed::Ended),
             false => Poll::Pending,
         }
     }
 
+    /// How the client's direction ended, once it has.
+    fn poll_client(&mut self, context: &mut Context<'_>) -> Option<PumpEnd> {
+        if self.client.is_none()
+            && let Poll::Ready(end) = Pin::new(&mut self.pump.ended).poll(context)
+        {
+            self.client = Some(end.unwrap_or(PumpEnd::Gone));
+            self.left = Some(Box::pin(tokio::time::sleep(LEFT_MAX)));
+        }
+        self.client
+    }
+
     fn finish(&mut self, failure: Option<CallFailure>) {
         self.track.set_tokens(self.counted.tokens());
+        self.tunnel
+            .ends(match (&failure, self.body.end_of_the_node()) {
+                (Some(_), _) => TunnelOutcome::Broken,
+                (None, None) => TunnelOutcome::Closed,
+                (None, Some(TunnelEnd::RESTART)) => TunnelOutcome::Drained,
+                (None, Some(TunnelEnd::SILENT)) => TunnelOutcome::Silent,
+                (None, Some(_)) => TunnelOutcome::Refused,
+            });
         match failure {
             None => self.track.finish_answer(),
             Some(failure) => {

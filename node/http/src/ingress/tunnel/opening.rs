@@ -73,6 +73,7 @@ impl ClientStream {
         let Some(messages) = &mut self.messages else {
             return First::Gone;
         };
+        let close = &mut self.close;
         loop {
             let read = tokio::time::timeout(settings.websocket_idle, self.body.frame()).await;
             let data = match read.map(|frame| frame.map(|frame| frame.map(|it| it.into_data()))) {
@@ -81,6 +82,7 @@ impl ClientStream {
                 Ok(Some(Ok(Err(_)))) => continue,
                 Ok(None | Some(Err(_))) => return First::Gone,
             };
+            close.came(&data);
             let mut items = match messages.feed(&data) {
                 Ok(items) => items.into_iter(),
                 Err(end) => return First::Ended(end),
@@ -104,9 +106,16 @@ impl ClientStream {
         }
     }
 
-    /// Waits for the client's end, and reads what it still sends, for a moment.
+    /// Waits for the client's Close frame or its end, and reads what it still sends, for a moment.
     pub(super) async fn parting(mut self) {
-        let read_on = async { while let Some(Ok(_)) = self.body.frame().await {} };
+        let (body, close) = (&mut self.body, &mut self.close);
+        let read_on = async {
+            while let Some(Ok(frame)) = body.frame().await {
+                if frame.data_ref().is_some_and(|data| close.came(data)) {
+                    return;
+                }
+            }
+        };
         // Whichever comes first.
         let _ = tokio::time::timeout(PARTING_MAX, read_on).await;
     }

@@ -7,12 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_base::listener::http1::RequestBody;
 use grapevine_base::websocket::closing::TunnelEnd;
+use grapevine_base::websocket::counts::TunnelCounts;
 use grapevine_base::websocket::upload::TunnelUpload;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::close_watch::CloseWatch;
 use super::messages::{Item, Messages};
 
 /// What both directions of a tunnel know.
@@ -23,19 +25,33 @@ pub(super) struct TunnelState {
     touched: AtomicU64,
     /// Whether the client sends nothing more.
     pub(super) is_left: Arc<AtomicBool>,
+    counts: TunnelCounts,
 }
 
 impl TunnelState {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(counts: TunnelCounts) -> Self {
         Self {
             began: Instant::now(),
             touched: AtomicU64::new(0),
             is_left: Arc::default(),
+            counts,
         }
     }
 
+    /// So many bytes came from the client.
+    fn received(&self, bytes: usize) {
+        self.counts.received(bytes);
+        self.touch();
+    }
+
+    /// So many bytes go to the client.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.counts.sent(bytes);
+        self.touch();
+    }
+
     /// Something passed.
-    pub(super) fn touch(&self) {
+    fn touch(&self) {
         let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.touched.store(since, Ordering::Relaxed);
     }
@@ -56,7 +72,7 @@ impl TunnelState {
 /// How a client's direction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PumpEnd {
-    /// It sends nothing more.
+    /// It sends nothing more: its Close frame, or the end of its direction, has come.
     Ended,
     /// Its connection broke.
     Gone,
@@ -84,6 +100,7 @@ pub(in crate::ingress) struct ClientStream {
     pub(in crate::ingress) messages: Option<Messages>,
     /// What was read before.
     pub(super) items: Vec<Item>,
+    pub(super) close: CloseWatch,
 }
 
 impl ClientStream {
@@ -93,6 +110,7 @@ impl ClientStream {
             body,
             messages,
             items: Vec::new(),
+            close: CloseWatch::new(),
         }
     }
 }
@@ -162,6 +180,7 @@ impl Passing {
             mut body,
             mut messages,
             items,
+            mut close,
         } = client;
         self.items(messages.as_ref(), items).await;
         while let Some(frame) = body.frame().await {
@@ -171,7 +190,8 @@ impl Passing {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            state.touch();
+            state.received(data.len());
+            let has_closed = close.came(&data);
             match &mut messages {
                 None => self.send(&data).await,
                 Some(_) if self.upload.is_none() => {}
@@ -179,6 +199,11 @@ impl Passing {
                     Ok(items) => self.items(Some(reader), items).await,
                     Err(end) => self.refuse(end),
                 },
+            }
+            if has_closed {
+                // The other side answers and ends the connection (RFC 6455, 7.1.1).
+                state.is_left.store(true, Ordering::Release);
+                return PumpEnd::Ended;
             }
         }
         // An upstream may end when it sees the end of its client.
