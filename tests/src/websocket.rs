@@ -4,14 +4,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper::ext::Protocol;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
@@ -180,11 +187,10 @@ fn answers(text: &str) -> Vec<String> {
     }
     let usage = json!({"input_tokens": 11, "output_tokens": 4, "total_tokens": 15});
     if event["model"].is_string() {
-        return ["response.created", "response.completed"].map(|kind| {
-            let response = json!({"id": "resp_1", "model": event["model"], "usage": usage});
-            json!({"type": kind, "response": response}).to_string()
-        })[1..]
-            .to_vec();
+        let response = json!({"id": "resp_1", "object": "response", "status": "completed", "model": event["model"], "usage": usage});
+        let completed =
+            json!({"type": "response.completed", "sequence_number": 0, "response": response});
+        return vec![completed.to_string()];
     }
     let item = json!({"type": "response.output_text.delta", "event_id": "event_2", "response_id": "resp_1", "item_id": "item_1",
         "output_index": 0, "content_index": 0, "delta": "hello"});
@@ -195,7 +201,12 @@ fn answers(text: &str) -> Vec<String> {
 
 /// A client's end.
 #[derive(Debug)]
-pub struct WebSocketClient(WebSocketStream<TcpStream>);
+pub struct WebSocketClient(WebSocketStream<Box<dyn Duplex>>);
+
+/// What a WebSocket runs on.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug> Duplex for T {}
 
 /// What a client reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,6 +255,7 @@ impl WebSocketClient {
             request.headers_mut().insert(*name, value);
         }
         let stream = must("connecting", TcpStream::connect(address).await);
+        let stream: Box<dyn Duplex> = Box::new(stream);
         let opening = within("a handshake", STEP_LIMIT, client_async(request, stream));
         match opening.await {
             Ok((socket, _)) => Ok(Self(socket)),
@@ -260,6 +272,34 @@ impl WebSocketClient {
             }
             Err(error) => panic!("a handshake: {error}"),
         }
+    }
+
+    /// Opens one over HTTP/2 (RFC 8441), by a connection of its own.
+    ///
+    /// # Panics
+    ///
+    /// When the node declines, or breaks the protocol.
+    pub async fn open_http2(node: &Node, target: &str) -> Self {
+        let address = node.addresses().public;
+        let stream = must("connecting", TcpStream::connect(address).await);
+        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (mut sender, connection) = must("a connection", handshake.await);
+        tokio::spawn(connection);
+        let mut request = hyper::Request::new(Empty::<Bytes>::new());
+        *request.method_mut() = hyper::Method::CONNECT;
+        *request.uri_mut() = must("a target", format!("http://{address}{target}").parse());
+        let version = HeaderValue::from_static("13");
+        request
+            .headers_mut()
+            .insert("sec-websocket-version", version);
+        let protocol = Protocol::from_static("websocket");
+        request.extensions_mut().insert(protocol);
+        let answering = within("an answer", STEP_LIMIT, sender.send_request(request));
+        let answer = must("an answer", answering.await);
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        let upgraded = must("an upgrade", hyper::upgrade::on(answer).await);
+        let stream: Box<dyn Duplex> = Box::new(TokioIo::new(upgraded));
+        Self(WebSocketStream::from_raw_socket(stream, Role::Client, None).await)
     }
 
     /// Sends a text.

@@ -1,7 +1,10 @@
 //! WebSockets through real nodes: what opens them, what passes, and how they end.
 
+use grapevine_node::config::hash::KeyHash;
+use grapevine_tests::client::{http, whole};
+use grapevine_tests::script::run_client;
 use grapevine_tests::websocket::{Read, WebSocketClient, WebSocketUpstream};
-use grapevine_tests::{Mesh, wait_until};
+use grapevine_tests::{Mesh, Mock, wait_until};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -85,7 +88,7 @@ async fn upstream_that_dies_is_told_by_a_close_frame() {
     }
     upstream.kill();
     for client in &mut clients {
-        assert_eq!(client.read().await, Read::Close(Some(1014)));
+        assert_eq!(client.read().await, Read::Close(Some(1011)));
     }
 }
 
@@ -138,7 +141,7 @@ async fn first_message_names_the_model_and_later_ones_no_other() {
         found.ok_or(shown.to_string())
     })
     .await;
-    assert_eq!(record["tokens"]["input"], 22, "{record}");
+    assert_eq!(record["tokens_in"], 22, "{record}");
     assert_eq!(
         (&record["method"], &record["status"]),
         (&json!("CONNECT"), &json!(101))
@@ -200,6 +203,26 @@ async fn where_no_upstream_can_the_answer_is_426_at_once() {
     assert!(seen.heads.is_empty(), "nothing went upstream: {seen:?}");
 }
 
+/// As Codex does it: a WebSocket first, and HTTP from then on where that is answered with 426.
+#[tokio::test]
+async fn codex_goes_on_over_http_after_one_handshake() {
+    let mock = Mock::start("plain", &["gpt-5"]).await;
+    let mesh = Mesh::builder()
+        .node("entry", |node| node)
+        .node("owner", |node| node.upstream(&mock))
+        .start()
+        .await;
+    let beta = ("openai-beta", "responses_websockets=2026-02-06");
+    let refused = WebSocketClient::open(&mesh["entry"], "/v1/responses", &[beta]).await;
+    assert_eq!(refused.expect_err("no upstream can").status, 426);
+    let url = format!("{}/responses", mesh["entry"].base_url());
+    let body = json!({"model": "gpt-5", "input": "hi"});
+    let answer = whole(http().post(url).json(&body))
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
 #[tokio::test]
 async fn keys_are_needed_come_as_a_subprotocol_too_and_go_no_further() {
     let upstream = WebSocketUpstream::start().await;
@@ -209,7 +232,7 @@ async fn keys_are_needed_come_as_a_subprotocol_too_and_go_no_further() {
         .node("alone", |node| {
             node.raw_upstream(config).config(
                 "keys",
-                json!([{"name": "app", "key": key, "models": [MODEL]}]),
+                json!([{"name": "app", "hash": KeyHash::of(key).to_string(), "models": [MODEL]}]),
             )
         })
         .start()
@@ -253,6 +276,36 @@ async fn keys_are_needed_come_as_a_subprotocol_too_and_go_no_further() {
         seen.heads[0]
     );
     assert!(!seen.heads[0].contains(key), "{}", seen.heads[0]);
+}
+
+#[tokio::test]
+async fn http2_opens_websockets_by_connect_and_the_same_passes() {
+    let upstream = WebSocketUpstream::start().await;
+    let mesh = over_a_hop(&upstream).await;
+    let mut client = WebSocketClient::open_http2(&mesh["entry"], REALTIME).await;
+    assert!(matches!(client.read().await, Read::Text(text) if text.contains("session.created")));
+    for length in [0, 126, 70_000, 1_000_000] {
+        client.echo(&"a".repeat(length)).await;
+    }
+    client.ping().await;
+    client.close().await;
+    upstream
+        .wait_for("the end", |seen| seen.ends.len() == 1)
+        .await;
+    let mut client = WebSocketClient::open_http2(&mesh["entry"], "/v1/responses").await;
+    client.ping().await;
+    let create = json!({"type": "response.create", "model": MODEL, "input": "hi"});
+    client.send(&create.to_string()).await;
+    assert!(matches!(client.read().await, Read::Text(text) if text.contains("completed")));
+    drop(client);
+    let seen = upstream
+        .wait_for("the end", |seen| seen.ends.len() == 2)
+        .await;
+    assert_eq!((seen.open, seen.ends[1]), (0, None), "it vanished");
+    let mut client = WebSocketClient::open_http2(&mesh["entry"], REALTIME).await;
+    client.read().await;
+    mesh["entry"].terminate();
+    assert_eq!(client.read().await, Read::Close(Some(1012)));
 }
 
 /// Opens `count` connections over a hop, and has each send once a second for `seconds`.
@@ -302,4 +355,21 @@ async fn fifty_connections_are_held_over_a_hop() {
 #[ignore = "it takes more than a minute: tests/run does not, and `cargo test -- --ignored` does"]
 async fn a_thousand_connections_are_held_over_a_hop_for_a_minute() {
     hold(1_000, 60).await;
+}
+
+#[tokio::test]
+async fn official_sdk_opens_realtime_sessions_and_websocket_responses() {
+    let upstream = WebSocketUpstream::start().await;
+    let config = upstream.config("realtime", &[MODEL]);
+    let key = "sk-client-8f2d";
+    let keys = json!([{"name": "app", "hash": KeyHash::of(key).to_string()}]);
+    let mesh = Mesh::builder()
+        .node("entry", |node| node.config("keys", keys.clone()))
+        .node("owner", |node| {
+            node.raw_upstream(config).config("keys", keys.clone())
+        })
+        .start()
+        .await;
+    run_client("openai_websockets.py", &[&mesh["entry"].base_url(), key]).await;
+    upstream.wait_for("all to end", |seen| seen.open == 0).await;
 }

@@ -39,7 +39,7 @@ impl TunnelEnd {
         reason: "nothing was sent for too long (limits.websocket_idle); send pings to keep it open",
     };
     const UPSTREAM_LOST: Self = Self {
-        code: CloseCode::BadGateway,
+        code: CloseCode::Failed,
         reason: "the upstream, or the way to it, broke off",
     };
 }
@@ -55,7 +55,6 @@ pub struct ClosingBody {
     is_readable: bool,
     /// The upstream sent its Close frame, or this node did.
     has_closed: bool,
-    is_closed_here: bool,
     /// Whether the client sends nothing more: an upstream then ends as it likes.
     is_left: Arc<AtomicBool>,
     /// `None` once it is due.
@@ -82,7 +81,6 @@ impl ClosingBody {
             frames: FrameReader::default(),
             is_readable: true,
             has_closed: false,
-            is_closed_here: false,
             is_left,
             ending: Some(ending),
             due: None,
@@ -114,9 +112,9 @@ impl ClosingBody {
         None
     }
 
-    /// Whether the node itself sent the Close frame.
-    pub const fn is_closed_here(&self) -> bool {
-        self.is_closed_here
+    /// Whether a Close frame has passed, the upstream's or this node's.
+    pub const fn has_closed(&self) -> bool {
+        self.has_closed
     }
 
     /// Why the node has ended it, or is about to.
@@ -130,7 +128,7 @@ impl ClosingBody {
     }
 
     fn close(&mut self, end: TunnelEnd, then: Option<CallFailure>) -> Bytes {
-        (self.has_closed, self.is_closed_here) = (true, true);
+        self.has_closed = true;
         self.last = Some(then);
         close_frame(end.code, end.reason)
     }
@@ -273,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn upstream_that_breaks_off_becomes_a_close_frame_where_one_may_stand() {
         let text = text_frame("hello");
-        let lost = close_frame(CloseCode::BadGateway, TunnelEnd::UPSTREAM_LOST.reason);
+        let lost = close_frame(CloseCode::Failed, TunnelEnd::UPSTREAM_LOST.reason);
         let broke = || Err(CallFailure::new(Outcome::BrokenOff, "reset"));
         for pieces in [vec![data(&text), broke()], vec![data(&text)]] {
             let (bytes, outcome) = passed(pieces, never(), false).await;

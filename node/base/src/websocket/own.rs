@@ -20,14 +20,13 @@ pub enum CloseCode {
     Policy,
     /// 1009: a message is longer than it may be.
     TooBig,
-    /// 1011: it cannot go on.
+    /// 1011: it cannot go on, such as where the upstream, or the way to it, broke. There is 1014 for that (bad gateway), which
+    /// libraries take for a breach of the protocol.
     Failed,
     /// 1012: the node restarts; connect again.
     Restart,
     /// 1013: connect again later.
     TryLater,
-    /// 1014: the upstream, or the way to it, broke.
-    BadGateway,
 }
 
 impl CloseCode {
@@ -43,7 +42,6 @@ impl CloseCode {
             Self::Failed => 1011,
             Self::Restart => 1012,
             Self::TryLater => 1013,
-            Self::BadGateway => 1014,
         }
     }
 }

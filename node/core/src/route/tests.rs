@@ -26,6 +26,7 @@ use crate::units::{Share, Tier, Weight};
 use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
 mod left_out;
+mod websockets;
 
 pub(crate) const NOW: Instant = Instant::from_start(Duration::from_secs(100));
 

@@ -666,3 +666,50 @@ async fn client_that_goes_away_before_its_offer_is_answered_ends_the_work_for_it
     let (ended, ()) = tokio::join!(connection, client);
     ended.expect_err("the client has gone");
 }
+
+/// A body that always has more.
+struct Endless;
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 1_024])))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_of_a_tunnel_that_reads_nothing_may_still_send() {
+    const SENT: usize = 200_000;
+    let (ours, mut theirs) = duplex(1_024);
+    let (all_in, all) = tokio::sync::oneshot::channel();
+    let all_in = std::sync::Mutex::new(Some(all_in));
+    let respond = |request: Request<RequestBody>| {
+        let all_in = all_in.lock().expect("no panic").take();
+        tokio::spawn(async move {
+            let (mut body, mut received) = (request.into_body(), 0);
+            while received < SENT {
+                let frame = body.frame().await.expect("more").expect("no failure");
+                received += frame.into_data().expect("data").len();
+            }
+            all_in.expect("one request").send(received).expect("a test");
+        });
+        let mut response = Response::new(Endless);
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        std::future::ready(response)
+    };
+    let connection = Connection::new(ours, LIMITS, respond);
+    let client = async {
+        theirs.write_all(OFFER.as_bytes()).await.expect("room");
+        theirs.write_all(&vec![1; SENT]).await.expect("it is read");
+        all.await.expect("all of it")
+    };
+    tokio::select! {
+        ended = connection => panic!("the connection ended: {ended:?}"),
+        received = client => assert_eq!(received, SENT),
+    }
+}

@@ -203,14 +203,14 @@ impl OpenTunnel {
             }
             Poll::Ready(Some(Err(failure))) => {
                 self.finish(Some(failure));
-                match self.body.is_closed_here() {
+                match self.body.has_closed() {
                     true => self.poll_parting(context),
                     false => Poll::Ready(Passed::Broken),
                 }
             }
             Poll::Ready(None) => {
                 self.finish(None);
-                match self.body.is_closed_here() {
+                match self.body.has_closed() {
                     true => self.poll_parting(context),
                     false => Poll::Ready(Passed::Ended),
                 }
@@ -218,8 +218,7 @@ impl OpenTunnel {
         }
     }
 
-    /// Waits for the client's answer to a Close frame of this node, which is its end: a connection that is closed before may take
-    /// the frame with it.
+    /// Waits for the client's answer to a Close frame: a connection that is closed before may take the frame with it.
     fn poll_parting(&mut self, context: &mut Context<'_>) -> Poll<Passed> {
         if !self.is_parting {
             self.is_parting = true;
