@@ -322,6 +322,7 @@ pub(crate) fn successful_answer(text: &'static str, load: Option<Load>) -> Answe
         headers: HeaderMap::new(),
         body: AnswerBody::new(body.map_err(|never| match never {})),
         load,
+        upload: None,
     }
 }
 

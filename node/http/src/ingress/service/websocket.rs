@@ -226,13 +226,13 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             let first = client.first(&pongs, &context.driver, &settings).await;
             let text = match first {
                 First::Came(message) => message.text(),
-                First::Ended(end) => return Opened::Refused(opening::ended(end), client),
-                First::Closed => return Opened::Refused(opening::closed(), client),
+                First::Ended(end) => return Opened::Refused(opening::ended(end), Box::new(client)),
+                First::Closed => return Opened::Refused(opening::closed(), Box::new(client)),
                 First::Gone => return Opened::Gone,
             };
             let model = match model_of(&text) {
                 Ok(model) => model,
-                Err(end) => return Opened::Refused(opening::ended(end), client),
+                Err(end) => return Opened::Refused(opening::ended(end), Box::new(client)),
             };
             accepted.client = ClientSlot::new(client);
             let slot = accepted.client.clone();

@@ -36,7 +36,7 @@ const ERROR_BYTES_MAX: usize = 16 * 1_024;
 pub(in crate::ingress) enum Opened {
     Tunnel(Box<Tunnel>),
     /// The last that the client gets.
-    Refused(Vec<Bytes>, ClientStream),
+    Refused(Vec<Bytes>, Box<ClientStream>),
     /// Its client went away.
     Gone,
 }
@@ -143,7 +143,7 @@ pub(in crate::ingress) async fn opened(reply: Reply, client: Option<ClientStream
     // An error that breaks off, or is too long, is told without its words.
     let collected = Limited::new(body, ERROR_BYTES_MAX).collect().await;
     let text = collected.map(|body| body.to_bytes()).unwrap_or_default();
-    Opened::Refused(refused(head.status, &text), client)
+    Opened::Refused(refused(head.status, &text), Box::new(client))
 }
 
 /// An answer as OpenAI's WebSockets tell it.
