@@ -146,9 +146,14 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         options: &client_headers::ClientOptions,
         key: Option<&ClientKey>,
     ) -> Result<(), Problem> {
-        let regions = visitor.allowed(&options.allow_regions);
+        // Rules about models may permit more, or less, once there is one.
+        let view = self.context.driver.view();
+        let regions = match visitor.needs_model(self.settings, &view) {
+            true => options.allow_regions.as_slice().into(),
+            false => visitor.allowed(&options.allow_regions),
+        };
         let takes = takes_websockets(
-            &self.context.driver.view(),
+            &view,
             |model| key.is_none_or(|key| key.allows(model)),
             |region| regions.is_empty() || regions.contains(region),
         );

@@ -161,8 +161,11 @@ impl Messages {
                 items.extend(self.end(head)?);
             }
         }
-        if self.frame.is_empty() && self.message.is_empty() {
+        if !items.is_empty() {
+            // What is whole is handed on: only what is still arriving is held here.
             self.charge = self.charge.beside();
+            let held = self.frame.len() + self.message.len();
+            self.charge.add(held).map_err(|_| NO_ROOM)?;
         }
         Ok(items)
     }
@@ -294,6 +297,21 @@ mod tests {
         assert_eq!(end(&frame(0x81, &[b'a'; 65])), TOO_LONG);
         let many = [frame(0x01, b"{"), frame(0x00, b"").repeat(FRAMES_MAX)].concat();
         assert_eq!(end(&many), TOO_LONG);
+    }
+
+    #[test]
+    fn what_is_handed_on_is_charged_no_more() {
+        let bodies = BodyBudget::new(4_096);
+        let charge = bodies.account(BodySender::Key("app"));
+        let mut messages = Messages::new(1_000, charge);
+        // Every piece ends in the middle of a message.
+        let sent = frame(0x81, &[b'a'; 100]).repeat(100);
+        for piece in sent.chunks(70) {
+            messages
+                .feed(piece)
+                .expect("there is room for what is held");
+        }
+        assert!(bodies.held() < 200, "{}", bodies.held());
     }
 
     #[test]
