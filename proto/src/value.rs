@@ -23,7 +23,7 @@ use grapevine_core::fact::{Fact, FactKey, Standing, UpstreamFact};
 use grapevine_core::health::EjectionReason;
 use grapevine_core::ids::{ModelName, NameError, UpstreamName};
 use grapevine_core::units::{Share, Tier, Weight};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use figure::Figure;
 use further::FurtherPayload;
@@ -268,7 +268,7 @@ struct UpstreamPayload {
     /// Whether it takes WebSockets. A node of an earlier version sends none and reads none.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     websocket: bool,
-    #[serde(serialize_with = "models_as_figures")]
+    #[serde(serialize_with = "figure::by_model")]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     models: BTreeMap<String, Option<Figure>>,
     /// Models that do not stand as the upstream does. A reader of an earlier version does without.
@@ -287,17 +287,6 @@ const fn state_word(standing: Standing) -> &'static str {
         Standing::Untested | Standing::Suspect { .. } => Standing::Ready.as_str(),
         other => other.as_str(),
     }
-}
-
-fn models_as_figures<S: Serializer>(
-    models: &BTreeMap<String, Option<Figure>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(
-        models
-            .iter()
-            .map(|(model, ttft)| (model, ttft.unwrap_or_default())),
-    )
 }
 
 impl UpstreamPayload {

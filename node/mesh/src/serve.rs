@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
@@ -176,12 +176,8 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
             report(hub, own.ended(hub.driver.now(), failure.outcome, detail)).await;
             send_failure(hub, stream, Some(&name), &failure).await;
         }
-        Some(Ok((mut answer, shown))) => {
-            let upload = answer.upload.take();
-            let (answer, is_left) = match upload {
-                None => (answer, Arc::default()),
-                Some(_) => tunnel::closing(&hub.driver, answer),
-            };
+        Some(Ok((answer, shown))) => {
+            let (answer, tunnel) = tunnel::taken(&hub.driver, answer);
             let outcome = outcome_of(&answer, shown.finding);
             let detail = shown.detail.map(Into::into);
             // A bad answer counts for the upstream before its body is relayed.
@@ -197,17 +193,15 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
                     None
                 }
             };
-            let rest = stream.take_rest();
+            let received = (&mut *stream.recv, std::mem::take(&mut stream.rest));
             let relayed = relay(hub, &mut stream.send, &name, answer, is_judged);
-            let relayed = tunnel::both((&mut stream.recv, rest), upload, &is_left, relayed);
+            let relayed = tunnel::both(received, tunnel, relayed);
             let ended = tokio::select! {
                 biased;
                 _ = &mut stopped => Err(Outcome::Cancelled),
                 ended = Box::pin(relayed) => ended,
             };
-            if stream.is_complete() {
-                stream.complete();
-            }
+            stream.settle();
             if let Err(broken) = &ended
                 && !stream.is_complete()
             {

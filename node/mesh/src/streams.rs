@@ -143,7 +143,7 @@ pub struct CallStream {
     /// The receiving half.
     pub recv: RecvHalf,
     /// What came with a head and was not read yet: most calls and answers come in one piece.
-    rest: Bytes,
+    pub(super) rest: Bytes,
 }
 
 impl CallStream {
@@ -231,6 +231,13 @@ impl CallStream {
     pub const fn complete(&mut self) {
         self.send.complete();
         self.recv.complete();
+    }
+
+    /// Where all was sent, the call came to its end.
+    pub const fn settle(&mut self) {
+        if self.is_complete() {
+            self.complete();
+        }
     }
 
     /// Whether the call came to its end.

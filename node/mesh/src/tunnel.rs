@@ -83,8 +83,14 @@ impl AsyncWrite for PeerUpload {
     }
 }
 
-/// Makes the body of a tunnel's answer one that ends with a Close frame where this node drains, and says whether its client has left.
-pub(super) fn closing(driver: &DriverHandle, answer: Answer) -> (Answer, Arc<AtomicBool>) {
+/// Where what a client sends goes, and whether it has left.
+pub(super) type TakenTunnel = (TunnelUpload, Arc<AtomicBool>);
+
+/// Takes the tunnel out of `answer`, where that is one: its body then ends with a Close frame where this node drains.
+pub(super) fn taken(driver: &DriverHandle, mut answer: Answer) -> (Answer, Option<TakenTunnel>) {
+    let Some(upload) = answer.upload.take() else {
+        return (answer, None);
+    };
     let is_left = Arc::new(AtomicBool::new(false));
     let driver = driver.clone();
     let draining = async move {
@@ -93,21 +99,20 @@ pub(super) fn closing(driver: &DriverHandle, answer: Answer) -> (Answer, Arc<Ato
     };
     let body = ClosingBody::new(answer.body, Box::pin(draining), Arc::clone(&is_left));
     let body = AnswerBody::new(body);
-    (Answer { body, ..answer }, is_left)
+    (Answer { body, ..answer }, Some((upload, is_left)))
 }
 
 /// Passes on what the client sends, while `relayed` passes on what comes back; ends when that does.
 pub(super) async fn both<T>(
-    (recv, rest): (&mut RecvStream, Bytes),
-    upload: Option<TunnelUpload>,
-    is_left: &AtomicBool,
+    received: (&mut RecvStream, Bytes),
+    tunnel: Option<TakenTunnel>,
     relayed: impl Future<Output = T>,
 ) -> T {
-    let Some(upload) = upload else {
+    let Some((upload, is_left)) = tunnel else {
         return relayed.await;
     };
     let passing = async {
-        pass((recv, rest), upload, is_left).await;
+        pass(received, upload, &is_left).await;
         // What comes back may go on.
         std::future::pending().await
     };

@@ -101,20 +101,8 @@ pub async fn serve<S, R, F, B>(
                     })
                 }
             });
-            let streams = Streams {
-                activity: Arc::clone(activity),
-                stall: limits.stall,
-            };
-            let head_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
-            let connection = http2::Builder::new(streams)
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(STREAMS_MAX)
-                .max_header_list_size(head_bytes_max)
-                .enable_connect_protocol()
-                .keep_alive_interval(HTTP2_PING)
-                .keep_alive_timeout(HTTP2_PING)
-                .adaptive_window(true)
-                .serve_connection(TokioIo::new(stream), service);
+            let connection =
+                http2_server(activity, limits).serve_connection(TokioIo::new(stream), service);
             let end = http2::Connection::graceful_shutdown;
             let is_ping = hyper::Error::is_timeout;
             // Boxed: every connection of HTTP/1 would hold room for it.
@@ -124,6 +112,25 @@ pub async fn serve<S, R, F, B>(
     if let Some(reason) = closed {
         entry.closed(reason);
     }
+}
+
+/// What HTTP/2 is served with.
+fn http2_server(activity: &Arc<Activity>, limits: HttpLimits) -> http2::Builder<Streams> {
+    let streams = Streams {
+        activity: Arc::clone(activity),
+        stall: limits.stall,
+    };
+    let head_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(head_bytes_max)
+        .enable_connect_protocol()
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING)
+        .adaptive_window(true);
+    builder
 }
 
 /// Drives a connection until it ends by itself or is due to; why this side closed it, if it did. `end`

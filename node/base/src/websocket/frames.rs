@@ -64,7 +64,7 @@ pub struct FrameHead {
 
 /// Why bytes are no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
+pub enum FrameFault {
     /// The code is one of those that mean nothing yet.
     #[error("a frame has a reserved opcode")]
     Opcode,
@@ -115,7 +115,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// They are no frame; nothing that follows can be read.
-    pub fn next(&mut self, bytes: &[u8]) -> Result<(usize, Option<FramePart>), FrameError> {
+    pub fn next(&mut self, bytes: &[u8]) -> Result<(usize, Option<FramePart>), FrameFault> {
         if self.left > 0 {
             let here = usize::try_from(self.left).unwrap_or(usize::MAX);
             let taken = here.min(bytes.len());
@@ -158,8 +158,8 @@ impl FrameReader {
 }
 
 /// Reads a whole head.
-fn parse(head: &[u8]) -> Result<FrameHead, FrameError> {
-    let opcode = Opcode::of(head[0] & 0xf).ok_or(FrameError::Opcode)?;
+fn parse(head: &[u8]) -> Result<FrameHead, FrameFault> {
+    let opcode = Opcode::of(head[0] & 0xf).ok_or(FrameFault::Opcode)?;
     let is_final = head[0] & 0x80 != 0;
     let (short, rest) = (u64::from(head[1] & 0x7f), &head[2..]);
     let number = |bytes: &[u8]| {
@@ -173,10 +173,10 @@ fn parse(head: &[u8]) -> Result<FrameHead, FrameError> {
         short => (short, 0, rest),
     };
     if length < least || length >> 63 != 0 {
-        return Err(FrameError::Length);
+        return Err(FrameFault::Length);
     }
     if opcode.is_control() && (!is_final || length > CONTROL_BYTES_MAX) {
-        return Err(FrameError::Control);
+        return Err(FrameFault::Control);
     }
     Ok(FrameHead {
         is_final,
@@ -215,7 +215,7 @@ mod tests {
     }
 
     /// The heads in `pieces`, and the offsets at which one frame has ended and no other begun.
-    fn read(pieces: &[&[u8]]) -> Result<(Vec<FrameHead>, Vec<usize>), FrameError> {
+    fn read(pieces: &[&[u8]]) -> Result<(Vec<FrameHead>, Vec<usize>), FrameFault> {
         let mut reader = FrameReader::default();
         let (mut heads, mut ends, mut offset, mut payload) = (Vec::new(), Vec::new(), 0, 0);
         for piece in pieces {
@@ -241,16 +241,16 @@ mod tests {
     #[test]
     fn heads_that_break_the_rules_are_refused() {
         for (bytes, error) in [
-            (&[0x83, 0][..], FrameError::Opcode),
-            (&[0x8f, 0], FrameError::Opcode),
-            (&[0x09, 0], FrameError::Control),
-            (&[0x88, 126, 0, 126], FrameError::Control),
-            (&[0x81, 126, 0, 125], FrameError::Length),
+            (&[0x83, 0][..], FrameFault::Opcode),
+            (&[0x8f, 0], FrameFault::Opcode),
+            (&[0x09, 0], FrameFault::Control),
+            (&[0x88, 126, 0, 126], FrameFault::Control),
+            (&[0x81, 126, 0, 125], FrameFault::Length),
             (
                 &[0x81, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
-                FrameError::Length,
+                FrameFault::Length,
             ),
-            (&[0x81, 127, 0x80, 0, 0, 0, 0, 0, 0, 0], FrameError::Length),
+            (&[0x81, 127, 0x80, 0, 0, 0, 0, 0, 0, 0], FrameFault::Length),
         ] {
             assert_eq!(read(&[bytes]), Err(error), "{bytes:x?}");
         }

@@ -20,7 +20,7 @@ use grapevine_base::headers;
 use grapevine_base::listener::descriptors;
 use grapevine_base::{causes, coarse};
 
-use super::body::{Incoming, TimedBody, Waits};
+use super::body::{Incoming, TimedBody, UpstreamTunnel, Waits};
 use super::connect::{ConnectTimedOut, Connector};
 use super::credential::EndpointClient;
 use super::dialects::DialectWay;
@@ -30,7 +30,6 @@ use super::outbound::Outbound;
 use super::pool::{Connection, Home, Http2, Pool};
 use super::stale::{self, SentOnReused};
 use super::target::{KeyHeader, UpstreamTarget, UpstreamTargets};
-use super::tunnel::{self, OpenTunnel};
 
 /// The time between two pings on an active HTTP/2 connection, and the wait for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(10);
@@ -256,8 +255,7 @@ impl CallLocal for UpstreamClient {
     async fn call(&self, call: Box<Call>) -> Result<Answer, CallFailure> {
         let target = self.target(&call.upstream)?;
         if call.is_tunnel() {
-            let call = tunnel::renamed(&target, *call)?;
-            return Box::pin(self.call_as_it_is(&target, &call)).await;
+            return Box::pin(self.call_tunnel(&target, *call)).await;
         }
         let model = target.rename(call.model.as_ref()).or(call.model.as_ref());
         match target.dialects.way(&call, model) {
@@ -275,7 +273,7 @@ pub(super) struct Sent {
     pub(super) body: Incoming,
     pub(super) home: Option<Home>,
     /// The open tunnel that the answer is, and then it has no other body.
-    pub(super) tunnel: Option<Box<OpenTunnel>>,
+    pub(super) tunnel: Option<Box<UpstreamTunnel>>,
 }
 
 /// Why a request that was sent once has no answer.

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use grapevine_base::exchange::{AnswerBody, Call, CallFailure};
+use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure};
 use grapevine_base::headers;
 use grapevine_base::http1::fill;
-use grapevine_base::websocket::upload::TunnelUpload;
 use grapevine_core::forwarding::websocket_model;
 use grapevine_core::ids::ModelName;
 use grapevine_core::outcome::{Outcome, Refusal};
@@ -20,24 +19,18 @@ use http_body::{Body, Frame};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::AsyncRead;
 
-use super::body::Incoming;
+use super::body::{Incoming, UpstreamTunnel};
 use super::client::{Sent, UpstreamClient, unfit, unreachable};
 use super::http1::{Http1, Http1Body, Http1Error, RequestHead, Wire};
 use super::outbound::Outbound;
 use super::target::UpstreamTarget;
 use crate::websocket;
 
-/// Both directions of an open tunnel.
-pub(super) struct OpenTunnel {
-    pub(super) body: AnswerBody,
-    pub(super) upload: TunnelUpload,
-}
-
 /// The call as `target` gets it: its model by the name there, which stands in the query alone.
 ///
 /// # Errors
 /// Where the client's messages name the model, which pass as they are, and the upstream calls it by another name.
-pub(super) fn renamed(target: &UpstreamTarget, mut call: Call) -> Result<Call, CallFailure> {
+fn renamed(target: &UpstreamTarget, mut call: Call) -> Result<Call, CallFailure> {
     call.headers = Arc::new({
         let mut headers = Arc::unwrap_or_clone(call.headers);
         headers::remove_all(&mut headers, websocket::is_of_handshake);
@@ -76,6 +69,16 @@ fn with_model(path: &PathAndQuery, model: &ModelName) -> Option<PathAndQuery> {
 }
 
 impl UpstreamClient {
+    /// Opens the WebSocket that `call` asks for.
+    pub(super) async fn call_tunnel(
+        &self,
+        target: &UpstreamTarget,
+        call: Call,
+    ) -> Result<Answer, CallFailure> {
+        let call = renamed(target, call)?;
+        self.call_as_it_is(target, &call).await
+    }
+
     /// Sends the handshake. What is no answer of 101 is passed on as the answer of any request, unless it is a success.
     pub(super) async fn send_handshake(&self, request: &Outbound<'_>) -> Result<Sent, CallFailure> {
         let Outbound { target, call, .. } = *request;
@@ -135,10 +138,10 @@ fn broken(error: &Http1Error) -> CallFailure {
 }
 
 /// The directions of `wire`, on which `incoming` has come already.
-fn open(wire: Wire, incoming: BytesMut) -> OpenTunnel {
+fn open(wire: Wire, incoming: BytesMut) -> UpstreamTunnel {
     let (reading, upload) = wire.split();
     let body = AnswerBody::new(WireBody { reading, incoming });
-    OpenTunnel { body, upload }
+    UpstreamTunnel { body, upload }
 }
 
 /// What an upstream sends, to the end of its connection.
