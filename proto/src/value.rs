@@ -25,7 +25,7 @@ use grapevine_core::fact::{Fact, FactKey, Standing, UpstreamFact};
 use grapevine_core::health::EjectionReason;
 use grapevine_core::ids::{ModelName, NameError, UpstreamName};
 use grapevine_core::units::{Share, Tier, Weight};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use account::AccountPayload;
 use figure::Figure;
@@ -211,7 +211,10 @@ struct UpstreamPayload {
     /// A bit for each dialect that it reads; absent where that is all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     dialects: Option<Figure>,
-    #[serde(serialize_with = "models_as_figures")]
+    /// Whether it takes WebSockets. A node of an earlier version sends none and reads none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    websocket: bool,
+    #[serde(serialize_with = "figure::by_model")]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     models: BTreeMap<String, Option<Figure>>,
     /// Models that do not stand as the upstream does. A reader of an earlier version does without.
@@ -232,17 +235,6 @@ const fn state_word(standing: Standing) -> &'static str {
         Standing::Untested | Standing::Suspect { .. } => Standing::Ready.as_str(),
         other => other.as_str(),
     }
-}
-
-fn models_as_figures<S: Serializer>(
-    models: &BTreeMap<String, Option<Figure>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(
-        models
-            .iter()
-            .map(|(model, ttft)| (model, ttft.unwrap_or_default())),
-    )
 }
 
 impl UpstreamPayload {
@@ -274,6 +266,7 @@ impl UpstreamPayload {
             tier: (fact.tier != Tier::default()).then(|| Figure(fact.tier.0.into())),
             weight: (fact.weight != Weight::default()).then(|| Figure::stepped(weight)),
             dialects: Figure::of_dialects(fact.dialects),
+            websocket: fact.websocket,
             models: fact
                 .models
                 .iter()
@@ -319,6 +312,7 @@ impl UpstreamPayload {
             tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),
             weight,
             dialects: Figure::dialects(self.dialects)?,
+            websocket: self.websocket,
             models_out: self.models_out.into_standings()?,
             further: self.more.into_figures()?,
             account: self

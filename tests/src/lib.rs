@@ -6,7 +6,7 @@
 //! browser that takes turns with the test), and
 //! [`wait`] (conditions instead of sleeping). For single questions: [`canned`] (an upstream that keeps
 //! every byte), [`scripted`] (one that fails by rules), [`echo`] (one that counts every text), [`raw`] (a client that hangs up at an exact moment),
-//! [`events`] (how streams end), [`watch`] (when each node first showed something), [`dice`] (chance that
+//! [`events`] (how streams end), [`websocket`] (both ends of a tunnel), [`watch`] (when each node first showed something), [`dice`] (chance that
 //! can be repeated), [`mutation`] (inputs changed by it), [`memory`], [`hold`] (many streams while their owner dies), and [`quiet`] (tests that measure run alone).
 //! [`postgres`] and [`nats`] are real servers; [`collector`] and [`prometheus`] are those of traces and metrics. [`mod@reference`] writes a page of the
 //! manual.
@@ -65,6 +65,7 @@ pub mod scripted;
 pub mod steps;
 pub mod view;
 pub mod watch;
+pub mod websocket;
 
 pub use grapevine_base::testing as wait;
 pub use mesh::Mesh;

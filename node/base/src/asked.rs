@@ -37,6 +37,15 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// What a request without a body asks for that wants a stream of `model`, such as a WebSocket's.
+    pub fn stream_of(model: Option<ModelName>) -> Self {
+        Self {
+            model,
+            stream: true,
+            ..Self::default()
+        }
+    }
+
     /// The conversation of the request, as far as its `body`, from which this was read, says it.
     pub fn session(&self, body: &[u8]) -> Option<Session> {
         self.conversation.session(body)

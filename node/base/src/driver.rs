@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use grapevine_core::Instant;
 use grapevine_core::engine::{Effect, Engine, Event, Probe};
-use grapevine_core::fact::{Fact, FactKey};
+use grapevine_core::fact::{Fact, FactKey, Phase};
 use grapevine_core::ids::{NodeName, Stamp, UpstreamName};
 use grapevine_core::limit::RetryBudget;
 use grapevine_core::notice::Notice;
@@ -82,6 +82,7 @@ pub struct DriverHandle {
     inbox: mpsc::Sender<Event>,
     budget: RetryBudget,
     changes: watch::Sender<()>,
+    drains: watch::Sender<bool>,
 }
 
 impl DriverHandle {
@@ -103,6 +104,12 @@ impl DriverHandle {
     /// Notifies of each newer view.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
+    }
+
+    /// Waits until the node drains: for what would not end by itself. Wakes nobody before.
+    pub async fn draining(&self) {
+        // The sender is in this handle.
+        let _ = self.drains.subscribe().wait_for(|drains| *drains).await;
     }
 
     /// The retry budget of this node.
@@ -152,6 +159,7 @@ impl Driver {
             inbox: inbox_in,
             budget: RetryBudget::full(),
             changes: watch::Sender::new(()),
+            drains: watch::Sender::new(false),
         };
         let driver = Self {
             engine,
@@ -198,7 +206,14 @@ impl Driver {
                 self.take(now, event, &mut rng).await;
             }
             if self.engine.view_is_due(now) {
-                self.handle.view.store(Arc::new(self.engine.view(now)));
+                let view = Arc::new(self.engine.view(now));
+                let is_draining = view.phase == Phase::Draining;
+                self.handle.view.store(view);
+                self.handle.drains.send_if_modified(|drains| {
+                    let is_new = *drains != is_draining;
+                    *drains = is_draining;
+                    is_new
+                });
                 self.handle.changes.send_replace(());
                 // Links and gossip share this thread: none of them may wait for a second view.
                 tokio::task::yield_now().await;

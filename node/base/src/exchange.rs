@@ -21,6 +21,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use crate::call_body::CallBody;
 use crate::coding::CodingError;
 use crate::limits::HolderLimits;
+use crate::websocket::upload::TunnelUpload;
 
 /// Names a request over all of its attempts and hops. At most 128 visible ASCII characters.
 pub type RequestId = Arc<str>;
@@ -35,7 +36,7 @@ pub struct Call {
     pub upstream: UpstreamName,
     /// The model as the client named it.
     pub model: Option<ModelName>,
-    /// The client's method.
+    /// The client's method; `CONNECT` opens a WebSocket.
     pub method: Method,
     /// The client's path and query, such as `/v1/chat/completions`.
     pub path: PathAndQuery,
@@ -57,6 +58,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// Whether it opens a WebSocket.
+    pub fn is_tunnel(&self) -> bool {
+        self.method == Method::CONNECT
+    }
+
     /// What its answer's time depends on.
     pub fn shape(&self) -> RequestShape {
         RequestShape::new(self.stream, self.body.len())
@@ -113,6 +119,8 @@ pub struct Answer {
     /// The load of the upstream that answered, as its owner reported it with the answer; `None` for an
     /// own upstream, whose load is known.
     pub load: Option<Load>,
+    /// Where what the client sends goes, if a tunnel was asked for and opened; the body is then what comes back through it.
+    pub upload: Option<TunnelUpload>,
 }
 
 /// A body as it arrives. It ends cleanly only where the upstream's did.

@@ -39,3 +39,4 @@ pub mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod vital;
+pub mod websocket;

@@ -276,6 +276,8 @@ pub struct LimitsConfig {
     pub idle_timeout: Duration,
     /// How long a client may pause within the body.
     pub body_timeout: Duration,
+    /// How long a WebSocket may be silent in both directions.
+    pub websocket_idle: Duration,
     /// Open connections from clients.
     pub connections: usize,
     /// Requests in flight; `None`: as many as the node can serve.
@@ -306,6 +308,7 @@ impl Default for LimitsConfig {
             // (nginx's default).
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
+            websocket_idle: Duration::from_secs(15 * 60),
             connections: 16_384,
             in_flight: None,
             waiting: 1_024,

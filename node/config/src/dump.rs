@@ -148,6 +148,7 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
         "location": provider.location,
         "paths": (!paths.is_empty()).then_some(paths),
         "dialects": provider.dialects.iter().map(Dialect::name).collect::<Vec<_>>(),
+        "websocket": upstream.websocket,
         "lossy": lossy(&upstream.lossy),
         "models": models(&upstream.models),
         "priority": upstream.tier.0,

@@ -284,6 +284,8 @@ pub struct LimitsFile {
     pub idle_timeout: Option<DurationText>,
     /// The longest pause while receiving a body, which must arrive at 1 KiB/s or faster. Default: 30s.
     pub body_timeout: Option<DurationText>,
+    /// How long a WebSocket may be silent in both directions, pings included, before it is closed. Default: 15m.
+    pub websocket_idle: Option<DurationText>,
     /// The maximum number of open client connections, at least 1. Default: 16384.
     pub connections: Option<u64>,
     /// The maximum number of requests in flight, at least 1. Default: derived from the node's memory and file

@@ -58,6 +58,8 @@ impl<'a> Fitter<'a> {
         let Kind::Scalar(scalar) = &node.kind else {
             let wanted = if has_type(schema, "string") {
                 "a text"
+            } else if has_type(schema, "boolean") {
+                "true or false"
             } else {
                 "a number"
             };
@@ -71,7 +73,21 @@ impl<'a> Fitter<'a> {
         if has_type(schema, "string") {
             return Some(Value::String(scalar.text.clone()));
         }
+        if has_type(schema, "boolean") {
+            return self.flag(key, node, scalar);
+        }
         self.number(key, node, scalar, has_type(schema, "integer"))
+    }
+
+    fn flag(&mut self, key: &str, node: &TreeNode, scalar: &Scalar) -> Option<Value> {
+        match scalar.text.as_str() {
+            "true" => Some(Value::Bool(true)),
+            "false" => Some(Value::Bool(false)),
+            _ => {
+                let problem = format!("{} is neither true nor false", self.source_map.shown(key));
+                self.refuse(key, node, problem, "write true or false")
+            }
+        }
     }
 
     /// Follows references, and picks among alternatives the one of the node's kind.

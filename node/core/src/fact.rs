@@ -153,6 +153,8 @@ pub struct UpstreamFact {
     pub weight: Weight,
     /// The dialects that it reads; all of them where its owner does not say.
     pub dialects: DialectSet,
+    /// Whether it takes WebSockets; an owner of an earlier version says nothing, and does not.
+    pub websocket: bool,
     /// Models that stand otherwise than the upstream as a whole, at most [`MODELS_OUT_MAX`]. Models that it takes
     /// without listing them are among these too.
     pub models_out: BTreeMap<ModelName, Standing>,
@@ -403,6 +405,7 @@ mod tests {
             tier: Tier::default(),
             weight: Weight::default(),
             dialects: DialectSet::ALL,
+            websocket: false,
             models_out: BTreeMap::new(),
             further: FurtherFigures::default(),
             account: None,

@@ -14,6 +14,7 @@
 
 mod kept;
 mod plain;
+mod websocket;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ use crate::outcome::{Outcome, Stage};
 
 pub use plain::check_form;
 use plain::irregularity;
+pub use websocket::{WEBSOCKET_METHOD, websocket_model};
 
 /// Paths that take a prompt or another input of a model by `POST`.
 const INFERENCE: [&str; 23] = [
@@ -72,6 +74,9 @@ pub enum PathScope {
     Inference,
     /// One that the operator added.
     Extra,
+    /// A WebSocket at one of the list. How it ends counts as an inference does, how long it takes does not: its first
+    /// byte is an upstream's consent, long before a model says anything.
+    WebSocket,
 }
 
 impl PathScope {
@@ -79,7 +84,7 @@ impl PathScope {
     /// added shows nothing about the upstream's models; a failed connection does.
     pub fn counted(self, outcome: Outcome) -> Outcome {
         match (self, outcome) {
-            (Self::Inference, _)
+            (Self::Inference | Self::WebSocket, _)
             | (
                 Self::Extra,
                 Outcome::ConnectFailed
@@ -108,6 +113,12 @@ pub enum NotForwarded {
     /// The path takes other methods.
     #[error("the path takes {0} only")]
     Method(Methods),
+    /// The path takes no WebSockets.
+    #[error("the path takes no WebSockets; /v1/responses and /v1/realtime do")]
+    NoWebSocket,
+    /// The query of a WebSocket names its model twice, or not as UTF-8.
+    #[error("the query must name one model, encoded as UTF-8: model=NAME")]
+    Model,
 }
 
 /// A set of HTTP methods. Where `GET` is allowed, `HEAD` is too.
@@ -266,6 +277,9 @@ impl Forwarding {
         path: &str,
         query: Option<&str>,
     ) -> Result<PathScope, NotForwarded> {
+        if method == WEBSOCKET_METHOD {
+            return websocket::permit(path, query);
+        }
         check_form(path, query)?;
         let listed = listed(path);
         if listed.is_some_and(|methods| methods.allows(method)) {

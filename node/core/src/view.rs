@@ -123,6 +123,8 @@ pub struct UpstreamView {
     pub weight: Weight,
     /// The dialects that it reads.
     pub dialects: DialectSet,
+    /// Whether it takes WebSockets.
+    pub websocket: bool,
     /// Attempts at it within one request.
     pub attempts_max: u32,
     /// Whether it may be used, as its owner last published.

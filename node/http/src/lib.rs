@@ -12,3 +12,4 @@ pub mod dns;
 pub mod ingress;
 pub mod prober;
 pub mod upstream;
+mod websocket;

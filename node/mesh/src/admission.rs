@@ -8,7 +8,7 @@ use grapevine_base::call_body::CallBody;
 use grapevine_base::exchange::{Call, Caller, is_stream};
 use grapevine_base::{asked, headers};
 use grapevine_core::admission::{self, ForwardRefused, OwnerNode};
-use grapevine_core::forwarding::{Forwarding, PathScope};
+use grapevine_core::forwarding::{Forwarding, PathScope, websocket_model};
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::Refusal;
 use grapevine_core::view::View;
@@ -76,6 +76,9 @@ pub(super) fn check_against_head<L>(
     scope: PathScope,
     call: Call,
 ) -> Result<Call, ForwardRefused> {
+    if call.is_tunnel() {
+        return check_tunnel(call);
+    }
     let path = call.path.path();
     let asked = asked::read(
         scope,
@@ -104,6 +107,20 @@ pub(super) fn check_against_head<L>(
     }
     let stream = is_stream(&call.path, asked.stream);
     Ok(Call { stream, ..call })
+}
+
+/// A WebSocket's model is that of its query, where that names one, else what its entry found in the client's first message.
+fn check_tunnel(call: Call) -> Result<Call, ForwardRefused> {
+    let named = websocket_model(call.path.query());
+    let named = named.map_err(|error| ForwardRefused::new(Refusal::Protocol, error.to_string()))?;
+    if named.is_some_and(|named| call.model.as_ref().is_none_or(|it| it.as_str() != named)) {
+        let detail = "request's query names another model than its head";
+        return Err(ForwardRefused::new(Refusal::Protocol, detail));
+    }
+    Ok(Call {
+        stream: true,
+        ..call
+    })
 }
 
 /// Whether the node answers requests at all; peers may still have an older value.

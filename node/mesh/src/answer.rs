@@ -15,15 +15,43 @@ use http_body::{Body, Frame};
 use quinn::ReadError;
 
 use super::framed::{self, Found, Unframer};
+use super::halves::{RecvHalf, SendHalf};
 use super::link::PeerLink;
 use super::relay::{self, Relay};
 use super::silence::{Silence, silent};
 use super::streams::CallStream;
 
+/// The stream of an answer.
+#[derive(Debug)]
+pub(super) struct AnswerStream {
+    pub(super) recv: RecvHalf,
+    /// `None` where what the client sends goes there.
+    pub(super) send: Option<SendHalf>,
+    /// What came with the head.
+    pub(super) rest: Bytes,
+}
+
+impl AnswerStream {
+    /// Of a call that was sent whole.
+    pub(super) fn of(stream: CallStream) -> Self {
+        let (send, recv, rest) = stream.into_halves();
+        let send = Some(send);
+        Self { recv, send, rest }
+    }
+
+    /// The answer came to its end.
+    fn complete(&mut self) {
+        self.recv.complete();
+        if let Some(send) = &mut self.send {
+            send.complete();
+        }
+    }
+}
+
 /// An answer's body. Dropping it resets the stream.
 #[derive(Debug)]
 pub(super) struct PeerBody {
-    stream: CallStream,
+    stream: AnswerStream,
     link: Arc<PeerLink>,
     unframer: Unframer,
     /// Bytes still to come, where the head contains the length.
@@ -95,13 +123,13 @@ impl Body for PeerBody {
 impl PeerBody {
     /// The body that comes over `stream`, of `length` bytes where the head contains the length.
     pub(super) fn new(
-        mut stream: CallStream,
+        mut stream: AnswerStream,
         link: Arc<PeerLink>,
         length: Option<u64>,
         (counted, relay): (InFlightGuard, Option<Relay>),
     ) -> Self {
         let mut unframer = Unframer::default();
-        unframer.feed(stream.take_rest());
+        unframer.feed(std::mem::take(&mut stream.rest));
         Self {
             stream,
             link,

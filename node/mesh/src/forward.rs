@@ -21,12 +21,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use quinn::{ConnectionError, VarInt, WriteError};
 use tokio::time::Instant;
 
-use super::answer::PeerBody;
+use super::answer::{AnswerStream, PeerBody};
 use super::link::PeerLink;
 use super::links::Links;
 use super::relay::{self, Relay};
 use super::silence::silent;
 use super::streams::{CallStream, ReceiveError};
+use super::tunnel;
 
 /// Forwards calls. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -139,7 +140,10 @@ async fn exchange(
     let head = encode_head(call)?;
     let [first, second, third, fourth, fifth] = call.body.pieces();
     let pieces = &mut [head.into(), first, second, third, fourth, fifth];
-    let mut stream = open(link, pieces).await?;
+    let mut stream = match call.is_tunnel() {
+        true => open_half(link, pieces).await?,
+        false => open(link, pieces).await?,
+    };
     let payload = stream
         .head(HEAD_BYTES_MAX, |_| Ok(()))
         .await
@@ -152,6 +156,14 @@ pub(super) async fn open(
     link: &Arc<PeerLink>,
     pieces: &mut [Bytes],
 ) -> Result<CallStream, CallFailure> {
+    let mut stream = open_half(link, pieces).await?;
+    // Only a stream that ended before cannot be finished.
+    let _ = stream.send.finish();
+    Ok(stream)
+}
+
+/// The same for a call whose client goes on sending.
+async fn open_half(link: &Arc<PeerLink>, pieces: &mut [Bytes]) -> Result<CallStream, CallFailure> {
     let (send, recv) = {
         let mut opening = pin!(link.connection.open_bi());
         // Polled once: QUIC would wait for a stream without an error, and as long as the peer wants.
@@ -163,12 +175,8 @@ pub(super) async fn open(
     };
     let mut stream = CallStream::new(send, recv, reset::CANCELLED);
     match stream.send.write_all_chunks(pieces).await {
-        Ok(()) => {
-            // Only a stream that ended before cannot be finished.
-            let _ = stream.send.finish();
-        }
-        // The peer answers before it has read all: a refusal, which the caller reads.
-        Err(WriteError::Stopped(_)) => {}
+        // The peer may answer before it has read all: a refusal, which the caller reads.
+        Ok(()) | Err(WriteError::Stopped(_)) => {}
         Err(WriteError::ConnectionLost(error)) => return Err(lost(&link.peer, &error)),
         Err(error) => {
             let detail = format!("request could not be sent to {}: {error}", link.peer);
@@ -234,12 +242,18 @@ fn start(
                 .map_err(|fault| malformed(&fault.to_string()))?;
             let has_no_body = call.method == Method::HEAD || headers::has_no_body(status);
             let length = headers::content_length(&headers).filter(|_| !has_no_body);
+            let is_open = call.is_tunnel() && status.is_success();
+            let (stream, upload) = match is_open {
+                true => tunnel::upload(stream),
+                false => (AnswerStream::of(stream), None),
+            };
             let body = PeerBody::new(stream, Arc::clone(link), length, (counted, relay.cloned()));
             Ok(Answer {
                 status,
                 headers,
                 body: AnswerBody::new(body),
                 load: Some(head.load.of(call.upstream.clone())),
+                upload,
             })
         }
         Ok(ResponseStart::None(none)) => {

@@ -23,6 +23,7 @@ mod forwards;
 mod framed;
 mod gone;
 pub mod gossip;
+mod halves;
 pub mod hello;
 mod hub;
 pub mod identity;
@@ -51,6 +52,7 @@ mod start;
 pub mod streams;
 pub mod table;
 pub mod tls;
+mod tunnel;
 mod warm;
 pub mod wire;
 

@@ -34,12 +34,14 @@ use tracing::{Instrument, debug, debug_span};
 
 use super::admission::{admit, check_against_head, enter};
 use super::framed;
+use super::halves::SendHalf;
 use super::hub::Hub;
 use super::inside;
 use super::link::PeerLink;
 use super::receive::{no_room, receive_body};
 use super::respond::{delivered, refuse, send_failure, wire_load, write};
 use super::streams::{CallStream, ReceiveError};
+use super::tunnel;
 
 /// How long the head of a request may take to come in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -115,7 +117,12 @@ async fn serve_request<L: CallLocal>(
     let admitted = admit(hub, head);
     let taken = match admitted {
         Ok((scope, call)) => {
-            let received = receive_body(hub, link, &mut stream, head.body_bytes, deadline);
+            let received = async {
+                match call.is_tunnel() {
+                    true => Ok(Bytes::new()),
+                    false => receive_body(hub, link, &mut stream, head.body_bytes, deadline).await,
+                }
+            };
             match Box::pin(received).await {
                 Ok(body) => {
                     let body = body.into();
@@ -170,6 +177,7 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
             send_failure(hub, stream, Some(&name), &failure).await;
         }
         Some(Ok((answer, shown))) => {
+            let (answer, tunnel) = tunnel::taken(&hub.driver, answer);
             let outcome = outcome_of(&answer, shown.finding);
             let detail = shown.detail.map(Into::into);
             // A bad answer counts for the upstream before its body is relayed.
@@ -185,11 +193,15 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
                     None
                 }
             };
+            let received = (&mut *stream.recv, std::mem::take(&mut stream.rest));
+            let relayed = relay(hub, &mut stream.send, &name, answer, is_judged);
+            let relayed = tunnel::both(received, tunnel, relayed);
             let ended = tokio::select! {
                 biased;
                 _ = &mut stopped => Err(Outcome::Cancelled),
-                ended = Box::pin(relay(hub, stream, &name, answer, is_judged)) => ended,
+                ended = Box::pin(relayed) => ended,
             };
+            stream.settle();
             if let Err(broken) = &ended
                 && !stream.is_complete()
             {
@@ -239,7 +251,7 @@ fn witness(call: &Call, began_at: grapevine_core::Instant) -> Witness {
 /// How it ended, where it did not end cleanly. The stream must be reset where it is not complete.
 async fn relay<L>(
     hub: &Hub<L>,
-    stream: &mut CallStream,
+    send: &mut SendHalf,
     upstream: &UpstreamName,
     answer: Answer,
     is_judged: bool,
@@ -269,7 +281,6 @@ async fn relay<L>(
         Poll::Ready(Some(Err(failure))) => return Err(failure.outcome),
         Poll::Ready(None) | Poll::Pending => {}
     }
-    let send = &mut stream.send;
     write(send, &mut parts).await?;
     let ended = loop {
         let chunk = match std::mem::replace(&mut next, Poll::Pending) {
@@ -292,7 +303,7 @@ async fn relay<L>(
     let code = ended.as_ref().map_or_else(reset::code, |_| framed::CLEAN);
     write(send, &mut [framed::end(code)]).await?;
     if send.finish().is_ok() {
-        stream.complete();
+        send.complete();
     }
     ended
 }

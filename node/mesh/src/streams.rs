@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use grapevine_core::share::ShareExceeded;
 use grapevine_proto::frame::{self, DecodeError, LENGTH_BYTES};
-use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt};
+use quinn::{ReadError, ReadExactError, RecvStream, SendStream};
 use tokio::time::Instant;
 
+use super::halves::{RecvHalf, SendHalf};
 use grapevine_base::bodies::{BodyBuffer, Charge};
 use grapevine_base::coarse::timeout_at;
 
@@ -135,29 +136,35 @@ pub async fn read_body(
 }
 
 /// Both halves of a call's stream, with a code that both end with unless the call came to its end.
-///
-/// quinn alone would *finish* a dropped sending half, so that half a body looks whole.
 #[derive(Debug)]
 pub struct CallStream {
     /// The sending half.
-    pub send: SendStream,
+    pub send: SendHalf,
     /// The receiving half.
-    pub recv: RecvStream,
+    pub recv: RecvHalf,
     /// What came with a head and was not read yet: most calls and answers come in one piece.
-    rest: Bytes,
-    /// What both halves end with when dropped; `None` once the call came to its end.
-    code: Option<u32>,
+    pub(super) rest: Bytes,
 }
 
 impl CallStream {
     /// Resets and stops with `code` when dropped.
     pub const fn new(send: SendStream, recv: RecvStream, code: u32) -> Self {
         Self {
-            send,
-            recv,
+            send: SendHalf {
+                stream: send,
+                code: Some(code),
+            },
+            recv: RecvHalf {
+                stream: recv,
+                code: Some(code),
+            },
             rest: Bytes::new(),
-            code: Some(code),
         }
+    }
+
+    /// The halves by themselves, and what was not read yet.
+    pub fn into_halves(self) -> (SendHalf, RecvHalf, Bytes) {
+        (self.send, self.recv, self.rest)
     }
 
     /// Reads a head: as [`read_frame`], but what came with it is kept for [`CallStream::chunk`]. `take` is called with
@@ -216,28 +223,26 @@ impl CallStream {
 
     /// Resets and stops with `code` when dropped.
     pub const fn set_code(&mut self, code: u32) {
-        self.code = Some(code);
+        self.send.code = Some(code);
+        self.recv.code = Some(code);
     }
 
     /// The call came to its end: what was sent is delivered, whenever this is dropped.
     pub const fn complete(&mut self) {
-        self.code = None;
+        self.send.complete();
+        self.recv.complete();
+    }
+
+    /// Where all was sent, the call came to its end.
+    pub const fn settle(&mut self) {
+        if self.is_complete() {
+            self.complete();
+        }
     }
 
     /// Whether the call came to its end.
     pub const fn is_complete(&self) -> bool {
-        self.code.is_none()
-    }
-}
-
-impl Drop for CallStream {
-    fn drop(&mut self) {
-        let Some(code) = self.code.map(VarInt::from_u32) else {
-            return;
-        };
-        // Both fail where that half has ended already, which is fine.
-        let _ = self.send.reset(code);
-        let _ = self.recv.stop(code);
+        self.send.code.is_none()
     }
 }
 

@@ -28,6 +28,7 @@ pub mod requests;
 pub mod spans;
 pub mod tasks;
 pub mod trace;
+mod tunnels;
 mod usage;
 pub mod usage_book;
 

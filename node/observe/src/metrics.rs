@@ -21,6 +21,7 @@ use grapevine_base::families::{Families, Form};
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_base::queue::QueueHandle;
+use grapevine_base::websocket::counts::TunnelCounts;
 use grapevine_core::request::FallbackCause;
 use grapevine_core::view::View;
 use grapevine_keys::ring::KeyRing;
@@ -45,6 +46,7 @@ use super::queue::QueueMetrics;
 use super::recent::RecentFamily;
 use super::record::RequestRecord;
 use super::tasks::TaskMetrics;
+use super::tunnels::TunnelMetrics;
 use super::usage::Usage;
 use cache::CacheMetrics;
 use status_class::{STATUS_CLASSES, status_class};
@@ -86,6 +88,7 @@ struct Inner {
     limits: LimitMetrics,
     accounts: AccountMetrics,
     queue: QueueMetrics,
+    tunnels: TunnelMetrics,
     dns: DnsQueries,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
@@ -211,6 +214,11 @@ impl Metrics {
         self.0.queue.show(queue);
     }
 
+    /// The counts of WebSockets, for those who carry them.
+    pub fn tunnels(&self) -> &TunnelCounts {
+        &self.0.tunnels.counts
+    }
+
     /// Shows how much of `budget` request bodies hold.
     pub fn show_bodies(&self, budget: BodyBudget) {
         self.0.bodies.show(budget);
@@ -267,6 +275,7 @@ impl Metrics {
         metrics.limits.read();
         metrics.accounts.read(view);
         metrics.queue.read();
+        metrics.tunnels.read();
     }
 }
 
@@ -301,6 +310,7 @@ impl Inner {
             limits: LimitMetrics::register(families),
             accounts: AccountMetrics::register(families),
             queue: QueueMetrics::register(families),
+            tunnels: TunnelMetrics::register(families),
             dns: DnsQueries::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),

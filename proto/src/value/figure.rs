@@ -1,5 +1,6 @@
 //! Numbers in payloads: refused when negative, clamped when huge.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine_core::dialect::DialectSet;
@@ -76,4 +77,16 @@ impl<'de> Deserialize<'de> for Figure {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         f64::deserialize(deserializer).map(Self)
     }
+}
+
+/// Times by model; zero where none was measured.
+pub(crate) fn by_model<S: Serializer>(
+    models: &BTreeMap<String, Option<Figure>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(
+        models
+            .iter()
+            .map(|(model, ttft)| (model, ttft.unwrap_or_default())),
+    )
 }

@@ -41,6 +41,7 @@ fn fact() -> UpstreamFact {
         tier: Tier(2),
         weight: Weight::new(1.5).expect("a valid weight"),
         dialects: grapevine_core::dialect::DialectSet::ALL,
+        websocket: false,
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
         account: None,
@@ -546,11 +547,30 @@ fn upstream_facts() -> impl Strategy<Value = UpstreamFact> {
             tier: Tier(tier),
             weight: Weight::new(f64::from(weight) / 1_000.0).expect("a valid weight"),
             dialects: grapevine_core::dialect::DialectSet::ALL,
+            websocket: weight % 2 == 0,
             models_out: BTreeMap::new(),
             further,
             ..fact()
         }
     })
+}
+
+#[test]
+fn upstream_without_websockets_says_nothing_of_them() {
+    let text = |fact| {
+        encode(&Fact::Upstream(fact), PAYLOAD_BYTES_MAX)
+            .expect("fits")
+            .json
+    };
+    assert!(
+        !text(fact()).contains("websocket"),
+        "as earlier versions write it"
+    );
+    let takes = UpstreamFact {
+        websocket: true,
+        ..fact()
+    };
+    assert!(text(takes).contains(r#""websocket":true"#));
 }
 
 proptest! {

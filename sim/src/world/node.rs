@@ -242,6 +242,7 @@ pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
         tier: upstream.tier,
         weight: Weight::default(),
         dialects: DialectSet::ALL,
+        websocket: false,
         attempts_max: upstream.attempts_max,
         in_flight_max: upstream.in_flight_max,
         health: HealthPolicy::default(),

@@ -24,3 +24,4 @@ mod secrets_of_clouds;
 mod settled;
 mod sloppy_upstream;
 mod token_endpoints;
+mod websockets;

@@ -23,6 +23,7 @@ pub mod serving;
 mod stall;
 mod streams;
 pub mod table;
+pub mod tunnels;
 
 pub use activity::Activity;
 pub use table::{ConnectionEntry, ConnectionTable};

@@ -28,6 +28,7 @@ use super::activity::{OpenBody, Protocol, ShutdownReason};
 use super::http1::{self, HeadLimits, RequestBody};
 use super::observed::Observed;
 use super::streams::Streams;
+use super::tunnels::{self, StreamReply};
 use super::{Activity, ConnectionEntry};
 use crate::head_lines::IntoReply;
 
@@ -89,26 +90,19 @@ pub async fn serve<S, R, F, B>(
         }
         Protocol::Http2 => {
             let service = service_fn(move |request: Request<Incoming>| {
-                let reply = Box::pin(respond(request.map(RequestBody::Http2)));
+                let (request, tunnel) = tunnels::offered(request);
+                let reply = Box::pin(respond(request));
                 async move {
                     let (mut reply, lines) = reply.await;
                     lines.move_into(reply.headers_mut());
-                    Ok::<_, Infallible>(reply)
+                    Ok::<_, Infallible>(match tunnel {
+                        None => reply.map(StreamReply::some),
+                        Some(tunnel) => tunnel.answer(reply, limits.stall),
+                    })
                 }
             });
-            let streams = Streams {
-                activity: Arc::clone(activity),
-                stall: limits.stall,
-            };
-            let head_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
-            let connection = http2::Builder::new(streams)
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(STREAMS_MAX)
-                .max_header_list_size(head_bytes_max)
-                .keep_alive_interval(HTTP2_PING)
-                .keep_alive_timeout(HTTP2_PING)
-                .adaptive_window(true)
-                .serve_connection(TokioIo::new(stream), service);
+            let connection =
+                http2_server(activity, limits).serve_connection(TokioIo::new(stream), service);
             let end = http2::Connection::graceful_shutdown;
             let is_ping = hyper::Error::is_timeout;
             // Boxed: every connection of HTTP/1 would hold room for it.
@@ -118,6 +112,25 @@ pub async fn serve<S, R, F, B>(
     if let Some(reason) = closed {
         entry.closed(reason);
     }
+}
+
+/// What HTTP/2 is served with.
+fn http2_server(activity: &Arc<Activity>, limits: HttpLimits) -> http2::Builder<Streams> {
+    let streams = Streams {
+        activity: Arc::clone(activity),
+        stall: limits.stall,
+    };
+    let head_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(head_bytes_max)
+        .enable_connect_protocol()
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING)
+        .adaptive_window(true);
+    builder
 }
 
 /// Drives a connection until it ends by itself or is due to; why this side closed it, if it did. `end`

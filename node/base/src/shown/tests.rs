@@ -13,6 +13,7 @@ fn answer(status: u16, kind: &'static str, body: &'static str) -> Answer {
         headers,
         body: AnswerBody::new(body.map_err(|never| match never {})),
         load: None,
+        upload: None,
     }
 }
 

@@ -92,6 +92,7 @@ fn longest_fact(upstream: &UpstreamConfig) -> UpstreamFact {
         tier: upstream.tier,
         weight: upstream.weight,
         dialects: grapevine_core::dialect::DialectSet::ALL,
+        websocket: upstream.websocket,
         // The first to be left out.
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),

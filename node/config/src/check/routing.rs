@@ -177,6 +177,7 @@ impl Checker<'_> {
                 waits.clone(),
             ),
             body_timeout: self.duration("limits.body_timeout", body_wait.0, body_wait.1, waits),
+            websocket_idle: self.websocket_idle(file, default.websocket_idle),
             connections: usize::try_from(connections).unwrap_or(default.connections),
             in_flight: self.count_where_given("limits.in_flight", file.in_flight, 1..=1_000_000),
             waiting: self.waiting(file, default.waiting),
@@ -189,6 +190,12 @@ impl Checker<'_> {
         let waiting = (file.waiting, default as u64);
         let waiting = self.number("limits.waiting", waiting.0, waiting.1, 0..=100_000);
         usize::try_from(waiting).unwrap_or(default)
+    }
+
+    fn websocket_idle(&mut self, file: &LimitsFile, default: Duration) -> Duration {
+        let waits = Duration::from_secs(1)..=Duration::from_secs(24 * 3_600);
+        let written = file.websocket_idle.as_ref();
+        self.duration("limits.websocket_idle", written, default, waits)
     }
 
     /// One sender may hold half of it, which must have room for a body of the largest size.

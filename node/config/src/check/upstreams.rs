@@ -7,6 +7,7 @@ use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::units::{Tier, Weight};
 use http::{HeaderName, HeaderValue};
 
+use super::super::address::BaseUrl;
 use super::super::checked::{ModelConfig, UpstreamConfig, UpstreamModels};
 use super::super::file::{Item, ModelFile, SecretText, UpstreamFile};
 use super::node::NAME_FORM;
@@ -28,6 +29,14 @@ pub(super) const HEADERS_OWN: [&str; 7] = [
     "te",
     "trailer",
 ];
+
+/// The host of OpenAI's own API.
+const OPENAI_HOST: &str = "api.openai.com";
+
+/// Whether an upstream is OpenAI's own, and not one that is alike: few of those take WebSockets.
+fn is_openais(base_url: Option<&BaseUrl>) -> bool {
+    base_url.is_some_and(|url| url.host().eq_ignore_ascii_case(OPENAI_HOST))
+}
 
 impl Checker<'_> {
     /// Each upstream with its key, since one that was refused leaves a gap in the numbers.
@@ -86,6 +95,9 @@ impl Checker<'_> {
         let name: Option<UpstreamName> = self.parse(&at("name"), file.name.as_deref(), NAME_FORM);
         let (provider, base_url) = self.provider(key, file);
         let auth = self.auth(key, file, &provider);
+        let websocket = file
+            .websocket
+            .unwrap_or_else(|| is_openais(base_url.as_ref()));
         let lossy = self.lossy(&at("lossy"), file.lossy.as_ref(), lossy);
         let models = self.models(&at("models"), &file.models);
         let tier = self.number(
@@ -113,6 +125,7 @@ impl Checker<'_> {
             provider,
             base_url: base_url?,
             auth,
+            websocket,
             lossy,
             models,
             tier: Tier(u16::try_from(tier).unwrap_or(u16::MAX)),

@@ -23,6 +23,8 @@ pub struct UpstreamConfig {
     pub base_url: BaseUrl,
     /// How the node authenticates.
     pub auth: AuthConfig,
+    /// Whether it takes WebSockets.
+    pub websocket: bool,
     /// What translations of requests may lose.
     pub lossy: PermittedLoss,
     /// The models that it serves.
@@ -55,6 +57,7 @@ impl UpstreamConfig {
             provider: ProviderConfig::default(),
             base_url,
             auth: AuthConfig::None,
+            websocket: false,
             lossy: PermittedLoss::Nothing,
             models: UpstreamModels::Discovered,
             tier: Tier::default(),

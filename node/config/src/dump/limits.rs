@@ -18,6 +18,7 @@ pub(super) fn limits(limits: &LimitsConfig) -> Value {
         "header_timeout": format_duration(limits.header_timeout),
         "idle_timeout": format_duration(limits.idle_timeout),
         "body_timeout": format_duration(limits.body_timeout),
+        "websocket_idle": format_duration(limits.websocket_idle),
         "connections": limits.connections,
         "in_flight": limits.in_flight,
         "waiting": limits.waiting,

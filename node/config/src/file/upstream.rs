@@ -40,6 +40,9 @@ pub struct UpstreamFile {
     pub paths: Option<PathsFile>,
     /// The forms of request that it understands. Default: those of the provider.
     pub dialects: Option<Vec<Item<DialectWord>>>,
+    /// Whether it takes WebSockets on `/v1/responses` and `/v1/realtime`. Default: true at OpenAI's own host,
+    /// api.openai.com; else false.
+    pub websocket: Option<bool>,
     /// What translations of requests for it may lose, unless the client sends `x-grapevine-lossy`: allow, refuse, or a
     /// list of paths. Default: `routing.lossy`.
     pub lossy: Option<LossyFile>,

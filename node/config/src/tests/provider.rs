@@ -684,3 +684,18 @@ fn models_may_say_how_much_they_read() {
     let problem = "context_length: 0 must be from 1 to 1000000000; write the model's context in tokens, such as 128k";
     assert!(found[0].ends_with(problem), "{}", found[0]);
 }
+
+#[test]
+fn openais_own_host_takes_websockets_and_others_where_that_is_written() {
+    let takes = |about: &str| upstream(about).websocket;
+    assert!(takes("provider: openai"));
+    assert!(takes("base_url: 'https://API.openai.com/v1'"));
+    assert!(!takes("provider: openai, websocket: false"));
+    assert!(!takes("base_url: 'http://h/v1', provider: openai"));
+    assert!(takes("base_url: 'http://h/v1', websocket: true"));
+    assert!(!takes("provider: anthropic"));
+    assert_eq!(
+        problem("base_url: 'http://h/v1', websocket: perhaps"),
+        "websocket: perhaps is neither true nor false; write true or false"
+    );
+}

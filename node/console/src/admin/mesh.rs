@@ -124,6 +124,7 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "again_in_ms": status.again_at.map(|at| milliseconds(now.until(at))),
         "models": models,
         "dialects": fact.dialects.iter().map(Dialect::name).collect::<Vec<_>>(),
+        "websocket": fact.websocket,
         "ttft_ms": fact.ttft.map(milliseconds),
         "p50_ms": streams.map(|(p50, _)| milliseconds(p50)),
         "p99_ms": streams.map(|(_, p99)| milliseconds(p99)),

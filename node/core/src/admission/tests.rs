@@ -49,6 +49,7 @@ impl Stage {
                 tier: Tier(1),
                 weight: Weight::default(),
                 dialects: crate::dialect::DialectSet::ALL,
+                websocket: false,
                 models_out: BTreeMap::new(),
                 further: FurtherFigures::default(),
                 account: None,

@@ -64,6 +64,8 @@ pub struct UpstreamSpec {
     pub weight: Weight,
     /// The dialects that it reads.
     pub dialects: DialectSet,
+    /// Whether it takes WebSockets.
+    pub websocket: bool,
     /// Attempts at it within one request; at least 1.
     pub attempts_max: u32,
     /// Requests it takes at once.

@@ -178,6 +178,7 @@ impl Local {
             tier: self.spec.tier,
             weight: self.spec.weight,
             dialects: self.spec.dialects,
+            websocket: self.spec.websocket,
             models_out: self.models_out(now),
             further: self.further(now),
             account: self.spec.account.as_deref().map(|spec| {

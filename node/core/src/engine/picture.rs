@@ -135,6 +135,7 @@ impl Engine {
             tier: spec.tier,
             weight: spec.weight,
             dialects: spec.dialects,
+            websocket: spec.websocket,
             attempts_max: spec.attempts_max,
             standing: local.standing(now),
             reported_at: now,
@@ -299,6 +300,7 @@ fn peer_offer(
         tier: fact.tier,
         weight: fact.weight,
         dialects: fact.dialects,
+        websocket: fact.websocket,
         // A second attempt is its owner's to make: a hop for the same upstream gains nothing.
         attempts_max: 1,
         standing: fact.standing,

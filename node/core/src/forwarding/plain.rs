@@ -25,7 +25,15 @@ pub fn check_form(path: &str, query: Option<&str>) -> Result<(), NotForwarded> {
     if let Some(what) = irregularity(path) {
         return Err(NotForwarded::NotPlain(what));
     }
-    query.map_or(Ok(()), check_query)
+    query.map_or(Ok(()), |query| check_query(query, &[]))
+}
+
+/// As [`check_form`], for a query that names its model by `model` alone, written just so.
+pub(super) fn check_form_with_model(path: &str, query: Option<&str>) -> Result<(), NotForwarded> {
+    if let Some(what) = irregularity(path) {
+        return Err(NotForwarded::NotPlain(what));
+    }
+    query.map_or(Ok(()), |query| check_query(query, b"model"))
 }
 
 /// What keeps a path from its plain form.
@@ -93,7 +101,7 @@ fn is_encoded_plainly(path: &str) -> bool {
 
 /// The bytes of a percent-encoded text; `None` where an escape is broken or stands for a byte that is not
 /// `allowed` to be encoded.
-fn decode(text: &[u8], allowed: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &[u8], allowed: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -114,9 +122,13 @@ fn decode(text: &[u8], allowed: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-fn check_query(query: &str) -> Result<(), NotForwarded> {
+/// `permitted` is a name that may stand there although it is refused elsewhere; empty for none.
+fn check_query(query: &str, permitted: &[u8]) -> Result<(), NotForwarded> {
     for pair in query.split(['&', ';']) {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        if name.as_bytes() == permitted {
+            continue;
+        }
         let Some(name) = decode(name.as_bytes(), |_| true) else {
             let what = "its query holds a '%' that encodes nothing";
             return Err(NotForwarded::NotPlain(what));

@@ -155,7 +155,9 @@ pub(super) const fn is_unavailable(error: &PlanError) -> bool {
             by: Bar::Residency | Bar::ClientRegions | Bar::Owner | Bar::Upstream,
         }
         | PlanError::OwnerGone => false,
-        PlanError::NotAllowed { by: Bar::Dialect }
+        PlanError::NotAllowed {
+            by: Bar::Dialect | Bar::WebSocket,
+        }
         | PlanError::UnknownModel { .. }
         | PlanError::Joining
         | PlanError::NoneReachable { .. }

@@ -30,6 +30,8 @@ pub enum Absence {
     NotAllowed,
     /// It does not read the request's dialect, which cannot be translated.
     OtherDialect,
+    /// It takes no WebSockets.
+    NoWebSocket,
     /// There is no link to its node.
     Down,
     /// The link to its node has been silent for too long.
@@ -100,6 +102,9 @@ fn absence(
     if !ask.is_permitted(candidate) {
         return Absence::Residency;
     }
+    if !ask.is_opened_by(candidate) {
+        return Absence::NoWebSocket;
+    }
     if !ask.is_answered_by(candidate) {
         return Absence::OtherDialect;
     }
@@ -144,6 +149,7 @@ impl Absence {
             Self::Residency => "residency",
             Self::NotAllowed => "not-allowed-by-client",
             Self::OtherDialect => "other-dialect",
+            Self::NoWebSocket => "no-websocket",
             Self::Down => "down",
             Self::Silent => "silent",
             Self::Closed => "draining",

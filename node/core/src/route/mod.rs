@@ -12,6 +12,7 @@ mod owner;
 mod plan;
 mod scored;
 mod session;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use left_out::{Absence, LeftOut, left_out};
 pub use near::is_near;
 pub use plan::plan;
 pub use session::{OpeningHash, Session, SessionSource, session};
+pub use websocket::takes_websockets;
 
 /// The largest [`RouteQuery::cache_weight`].
 pub const CACHE_WEIGHT_MAX: f64 = 10.0;
@@ -41,6 +43,8 @@ pub struct RouteQuery<'a> {
     pub shape: RequestShape,
     /// What it is written in; `None` where all upstreams are alike for it.
     pub dialect: Option<RequestDialect>,
+    /// Whether it is a WebSocket, which few upstreams take.
+    pub websocket: bool,
     /// How to choose.
     pub strategy: Strategy,
     /// A number that is equal for requests of the same conversation. Every strategy but [`Strategy::Priority`]
@@ -79,6 +83,7 @@ impl<'a> RouteQuery<'a> {
             model: Some(model),
             shape: RequestShape::default(),
             dialect: None,
+            websocket: false,
             strategy: Strategy::Latency,
             session: None,
             owner: None,
@@ -237,6 +242,8 @@ pub enum Bar {
     Owner,
     /// No upstream that could answer has the name that the client asks for.
     Upstream,
+    /// None of the candidates takes WebSockets.
+    WebSocket,
 }
 
 impl RouteReason {

@@ -40,7 +40,12 @@ impl RouteQuery<'_> {
     /// Whether `candidate` can answer the request, by translation or without.
     pub(super) fn is_answered_by(&self, candidate: &Candidate) -> bool {
         let dialects = candidate.upstream.dialects;
-        self.dialect.is_none_or(|it| it.reaches(dialects))
+        self.is_opened_by(candidate) && self.dialect.is_none_or(|it| it.reaches(dialects))
+    }
+
+    /// Whether `candidate` takes WebSockets, where the request is one.
+    pub(super) fn is_opened_by(&self, candidate: &Candidate) -> bool {
+        !self.websocket || candidate.upstream.websocket
     }
 
     /// Whether the client prefers another region to that of `candidate`.
@@ -202,6 +207,8 @@ fn last_resort(
         Bar::Residency
     } else if permitted().any(|candidate| ask.is_answered_by(candidate)) {
         Bar::ClientRegions
+    } else if !permitted().any(|candidate| ask.is_opened_by(candidate)) {
+        Bar::WebSocket
     } else {
         Bar::Dialect
     };

@@ -27,6 +27,7 @@ use crate::units::{Share, Tier, Weight};
 use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
 mod left_out;
+mod websockets;
 
 pub(crate) const NOW: Instant = Instant::from_start(Duration::from_secs(100));
 
@@ -47,6 +48,7 @@ pub(crate) fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         tier: Tier(1),
         weight: Weight::default(),
         dialects: crate::dialect::DialectSet::ALL,
+        websocket: false,
         attempts_max: 1,
         standing: Standing::Ready,
         reported_at: NOW,
@@ -408,6 +410,7 @@ fn weights_share_the_work_three_to_one() {
     let heavy = UpstreamView {
         weight: Weight::new(3.0).expect("valid"),
         dialects: crate::dialect::DialectSet::ALL,
+        websocket: false,
         ..upstream("heavy", 9)
     };
     let view = view(vec![heavy, upstream("light", 9)]);
@@ -597,6 +600,7 @@ fn any_upstream() -> impl Generate<Value = UpstreamView> {
             tier: Tier(tier),
             weight: Weight::new(weight).unwrap_or_default(),
             dialects: crate::dialect::DialectSet::ALL,
+            websocket: false,
             figures_at: Instant::from_start(Duration::from_secs(figures_at)),
             reach,
             standing,

@@ -179,6 +179,7 @@ impl<L: CallLocal> AccountCalls<L> {
             headers,
             body: AnswerBody::new(body),
             load: None,
+            upload: None,
         }
     }
 }

@@ -45,6 +45,7 @@ impl CallLocal for Fake {
             headers,
             body: AnswerBody::new(body.map_err(|never| match never {})),
             load: None,
+            upload: None,
         })
     }
 }
@@ -175,6 +176,7 @@ impl Bench {
         let (driver, handle, _outlets) = Driver::new(Engine::new(clock.now(), identity), clock);
         tokio::spawn(driver.run());
         let spec = UpstreamSpec {
+            websocket: false,
             name: upstream("paid"),
             models: Models::Listed(vec![model()]),
             tier: Tier(1),

@@ -119,6 +119,9 @@ pub(super) fn permit(
     method: &Method,
     path: &PathAndQuery,
 ) -> Result<PathScope, Problem> {
+    if *method == Method::CONNECT {
+        return Err(Problem::no_proxy());
+    }
     let permitted = settings
         .forwarding
         .permit(method.as_str(), path.path(), path.query());

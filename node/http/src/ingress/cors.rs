@@ -42,6 +42,11 @@ impl Cors {
         }
     }
 
+    /// Whether pages of `origin` may call.
+    pub(super) fn permits(&self, origin: &HeaderValue) -> bool {
+        self.allowed(origin).is_some()
+    }
+
     /// Adds the headers that a page of `origin` needs to read the answer.
     pub(super) fn mark(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
         let Some(allowed) = self.allowed(origin) else {

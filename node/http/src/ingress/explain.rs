@@ -108,6 +108,7 @@ impl Explainer {
             model,
             shape: RequestShape::default(),
             dialect: supposed.dialect.map(translatable),
+            websocket: false,
             strategy: settings.strategy,
             session: session.map(route::session),
             owner: None,

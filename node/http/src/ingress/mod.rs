@@ -49,6 +49,7 @@ mod sealed;
 mod service;
 mod sse;
 mod track;
+mod tunnel;
 mod uploads;
 pub(crate) mod usage;
 mod usage_event;
@@ -74,6 +75,7 @@ use grapevine_base::driver::DriverHandle;
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::queue::QueueHandle;
 use grapevine_base::readiness::Readiness;
+use grapevine_base::websocket::counts::TunnelCounts;
 use grapevine_config::address::Network;
 use grapevine_config::checked::ProxyProtocol;
 use grapevine_observe::record::Recorder;
@@ -102,6 +104,8 @@ pub struct IngressSettings {
     pub body_bytes_max: usize,
     /// How long a client may pause within a body.
     pub body_timeout: Duration,
+    /// How long a WebSocket may be silent in both directions.
+    pub websocket_idle: Duration,
     /// The most requests in flight, over all threads.
     pub in_flight_max: u32,
     /// The most waiting polls for tasks, over all threads; at most half of them of one client.
@@ -163,6 +167,8 @@ pub struct Context<L, P> {
     pub limits: LimitsHandle,
     /// Where requests wait for a slot.
     pub queue: QueueHandle,
+    /// Counts the WebSockets of clients.
+    pub tunnels: TunnelCounts,
     /// The upstreams that are not asked for token counts.
     pub usage_refusals: UsageRefusals,
     /// Calls own upstreams.
@@ -202,7 +208,7 @@ mod tests {
     #[test]
     fn future_of_a_request_is_small() {
         type Served = Context<UpstreamClient, NoPeers>;
-        let bytes = bytes_of(|context: &'static Served, request, peer| {
+        let bytes = bytes_of(|context: &'static Arc<Served>, request, peer| {
             service::serve(context, request, peer)
         });
         assert!((1_024..=FUTURE_BYTES_MAX).contains(&bytes), "{bytes} bytes");

@@ -105,6 +105,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
             head: asked,
             owner,
             body: body.into(),
+            tunnel: None,
             priority: RequestPriority::Background,
             model_lists,
         })

@@ -5,6 +5,7 @@ mod key;
 mod limit;
 mod refused;
 mod shape;
+mod websocket;
 
 use std::time::Duration;
 
@@ -240,6 +241,7 @@ impl Problem {
                 by: by @ (Bar::Owner | Bar::Upstream),
             } => Self::not_there(by),
             PlanError::NotAllowed { by: Bar::Residency } => Self::residency(fence),
+            PlanError::NotAllowed { by: Bar::WebSocket } => Self::no_websocket(model),
             PlanError::NotAllowed { by: Bar::Dialect } => Self::new(
                 StatusCode::BAD_REQUEST,
                 "not_translatable",

@@ -20,6 +20,7 @@ use super::limits;
 use super::problem::{Problem, Shape};
 use super::reply_body::ReplyBody;
 use super::track::Track;
+use crate::websocket;
 
 /// An answer to a client.
 pub(super) struct Reply {
@@ -160,6 +161,10 @@ fn problem_as(mut track: Track, problem: &Problem, shape: Shape, body: &Value) -
     if let Some(allow) = problem.allow {
         headers.insert(header::ALLOW, text(&allow.to_string()));
     }
+    if problem.status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(header::SEC_WEBSOCKET_VERSION, websocket::VERSION);
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
     if problem.status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -222,6 +227,11 @@ fn mark_unserved(headers: &mut HeaderMap, track: &Track, reason: &'static str) {
     let mut lines = HeadLines::begun();
     mark(&mut lines, track, track.spent(), Duration::ZERO);
     lines.move_into(headers);
+}
+
+/// Our headers for a client that is answered before its request is routed.
+pub(super) fn mark_opening(headers: &mut HeaderMap, track: &Track) {
+    mark_unserved(headers, track, "first-message");
 }
 
 /// Our headers that every answer has.

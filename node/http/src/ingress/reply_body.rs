@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::broken::BrokenOff;
 use super::handed::Handed;
 use super::outgoing::{Begun, Outgoing};
+use super::tunnel::Tunnel;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) enum ReplyBody {
     Flowing(Box<Outgoing>),
     /// Streamed from background work.
     Handed(Box<Handed>),
+    /// Both ways, once the client was answered.
+    Tunnel(Box<Tunnel>),
 }
 
 impl ReplyBody {
@@ -44,20 +47,21 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Flowing(outgoing) => outgoing.poll_frame(context),
             Self::Handed(handed) => handed.poll_frame(context),
+            Self::Tunnel(tunnel) => tunnel.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Flowing(_) | Self::Handed(_) => false,
+            Self::Flowing(_) | Self::Handed(_) | Self::Tunnel(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Flowing(_) | Self::Handed(_) => SizeHint::default(),
+            Self::Flowing(_) | Self::Handed(_) | Self::Tunnel(_) => SizeHint::default(),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod called;
 mod fallback;
+mod tunnel;
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -28,7 +29,7 @@ use grapevine_core::request::{Action, AttemptEvent, AttemptId, RequestError, Req
 use grapevine_core::route::{self, Bar, Choice, Plan, PlanError, RouteQuery, Session};
 use grapevine_core::seal::Owner;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use http_body::Frame;
 use tokio::time::Instant;
 
@@ -43,6 +44,7 @@ use super::problem::Problem;
 use super::reply::{self, Reply};
 use super::reply_body::ReplyBody;
 use super::track::Track;
+use super::tunnel::ClientSlot;
 use super::visitor::Visitor;
 
 /// An admitted request.
@@ -58,9 +60,20 @@ pub(super) struct Admitted {
     /// Its conversation.
     pub(super) session: Option<Session>,
     pub(super) body: CallBody,
+    /// What it is to carry, where it opens a WebSocket.
+    pub(super) tunnel: Option<Box<TunnelAsk>>,
     pub(super) priority: RequestPriority,
     /// Lists of models, each of which must have the one that is asked for.
     pub(super) model_lists: Vec<Arc<BTreeSet<ModelName>>>,
+}
+
+/// What a WebSocket is opened for.
+#[derive(Debug)]
+pub(super) struct TunnelAsk {
+    /// What the client sends.
+    pub(super) client: ClientSlot,
+    /// The answer to its key; `None` where it needs none.
+    pub(super) accept: Option<HeaderValue>,
 }
 
 /// Answers `request`.
@@ -102,7 +115,12 @@ fn ask<'a>(request: &'a Admitted, track: &Track) -> RouteQuery<'a> {
     RouteQuery {
         model: request.head.model.as_ref(),
         shape: shape(request, track),
-        dialect: RequestDialect::of_path(track.path().path()),
+        // Nothing is translated in a tunnel.
+        dialect: match request.tunnel {
+            None => RequestDialect::of_path(track.path().path()),
+            Some(_) => None,
+        },
+        websocket: request.tunnel.is_some(),
         strategy: track.settings().strategy,
         session: request.session.map(|session| session.number),
         owner: request.owner,
@@ -229,8 +247,9 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
                 let begun = Box::new(Begun {
                     attempt,
                     choice,
+                    // An upstream that agrees to a tunnel has answered: what it sends next may be long in coming.
+                    first: answer.upload.is_some().then_some(None),
                     answer,
-                    first: None,
                     overdue,
                 });
                 (begun, event)
@@ -314,6 +333,9 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         } = *begun;
         let first = first.flatten();
         self.track.relays(attempt);
+        if let Some(upload) = answer.upload.take() {
+            return self.open(&choice, answer, upload);
+        }
         let lines = reply::adopt(&mut answer.headers, &mut self.track, &choice, answer.status);
         let is_head = *self.track.method() == Method::HEAD;
         let body = Outgoing::start(answer.body, first, &mut answer.headers, self.track);

@@ -6,9 +6,11 @@ mod kept;
 mod limited;
 mod lists;
 mod waiting;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use grapevine_base::asked::{self, Asked};
@@ -17,6 +19,7 @@ use grapevine_base::call_body::CallBody;
 use grapevine_base::exchange::{CallLocal, CallPeer, TaskCaller, TaskRequestBody};
 use grapevine_base::headers;
 use grapevine_base::listener::http1::RequestBody;
+use grapevine_base::websocket::UpgradeOffer;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::RequestPriority;
@@ -24,7 +27,7 @@ use grapevine_core::route::Session;
 use grapevine_keys::rights::ClientKey;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 
 use super::background;
 use super::client_headers;
@@ -51,7 +54,7 @@ pub(super) struct Late;
 /// Answers one request of a client. Its head is boxed, as what is rare and large below is: this future is moved, with room
 /// for all that it may hold.
 pub(super) async fn serve<L: CallLocal, P: CallPeer>(
-    context: &Context<L, P>,
+    context: &Arc<Context<L, P>>,
     (head, body): (Box<Parts>, RequestBody),
     peer: SocketAddr,
 ) -> Reply {
@@ -65,7 +68,7 @@ pub(super) async fn serve<L: CallLocal, P: CallPeer>(
 }
 
 async fn dispatch<L: CallLocal, P: CallPeer>(
-    context: &Context<L, P>,
+    context: &Arc<Context<L, P>>,
     settings: &Arc<IngressSettings>,
     mut head: Box<Parts>,
     body: RequestBody,
@@ -95,6 +98,10 @@ async fn dispatch<L: CallLocal, P: CallPeer>(
         settings,
         track,
     };
+    // Nearly all requests have no extensions: looking for this one costs them a comparison.
+    if head.method == Method::CONNECT || head.extensions.get::<UpgradeOffer>().is_some() {
+        return Box::pin(websocket::answer(visit, context, (head, body), peer)).await;
+    }
     let answered = if is_models {
         visit.models(&head)
     } else if is_nearest {
@@ -221,6 +228,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             owner,
             session,
             body,
+            tunnel: None,
             priority: RequestPriority::Interactive,
             model_lists: key
                 .and_then(|key| key.rights.models.clone())
@@ -261,14 +269,28 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             // It has a slot of another kind, see `Polls`.
             return Ok(checked);
         }
+        let key = checked.key.as_deref();
+        self.take_slot(key, checked.options.timeout, head, peer)
+            .await?;
+        Ok(checked)
+    }
+
+    /// Counts the request from here on; waits for the turn of its key where the node is at its limit.
+    async fn take_slot(
+        &mut self,
+        key: Option<&ClientKey>,
+        timeout: Option<Duration>,
+        head: &Parts,
+        peer: SocketAddr,
+    ) -> Result<(), Problem> {
         let budget = self.context.driver.budget();
         let is_full = budget.requests() >= self.settings.in_flight_max;
         let slot = match is_full || self.context.queue.waiting() > 0 {
-            true => Box::pin(self.wait_for_slot(&checked, head, peer)).await?,
+            true => Box::pin(self.wait_for_slot(key, timeout, head, peer)).await?,
             false => budget.request(),
         };
         self.track.let_in(slot);
-        Ok(checked)
+        Ok(())
     }
 
     /// The account that the body is charged to.

@@ -228,7 +228,8 @@ impl Track {
         self.body_in_at = self.clock.now();
         self.scope = scope;
         self.record.model.clone_from(&head.model);
-        self.record.stream = head.stream;
+        // The first byte of a WebSocket is no token's.
+        self.record.stream = head.stream && scope != PathScope::WebSocket;
     }
 
     /// Routes the request, in the planned order.

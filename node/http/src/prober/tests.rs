@@ -332,6 +332,7 @@ async fn read(coding: &'static str, list: Vec<u8>) -> Vec<ModelName> {
         headers,
         body: grapevine_base::exchange::AnswerBody::new(body),
         load: None,
+        upload: None,
     };
     read_models(answer).await.expect("a whole body")
 }

@@ -15,7 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use grapevine_base::causes;
-use grapevine_base::exchange::CallFailure;
+use grapevine_base::exchange::{AnswerBody, CallFailure};
+use grapevine_base::websocket::upload::TunnelUpload;
 use grapevine_config::checked::TimeoutConfig;
 
 use super::http1::Http1Body;
@@ -83,6 +84,12 @@ fn earlier(
         (Some(a), Some(b)) => Some(if b.0 < a.0 { b } else { a }),
         (a, b) => a.or(b),
     }
+}
+
+/// Both directions of an open tunnel, which has no timeouts of an answer's.
+pub(super) struct UpstreamTunnel {
+    pub(super) body: AnswerBody,
+    pub(super) upload: TunnelUpload,
 }
 
 /// The body as it comes from its connection.

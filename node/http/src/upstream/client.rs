@@ -20,7 +20,7 @@ use grapevine_base::headers;
 use grapevine_base::listener::descriptors;
 use grapevine_base::{causes, coarse};
 
-use super::body::{Incoming, TimedBody, Waits};
+use super::body::{Incoming, TimedBody, UpstreamTunnel, Waits};
 use super::connect::{ConnectTimedOut, Connector};
 use super::credential::EndpointClient;
 use super::dialects::DialectWay;
@@ -39,8 +39,8 @@ const HTTP2_PING: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct UpstreamClient {
     targets: UpstreamTargets,
-    passed: HeaderValue,
-    connector: Connector,
+    pub(super) passed: HeaderValue,
+    pub(super) connector: Connector,
     /// Calls those who issue credentials.
     pub(super) endpoints: EndpointClient,
     pool: Pool,
@@ -75,6 +75,9 @@ impl UpstreamClient {
     /// Sends a request, and once more on a new connection where the first one did not process it. That counts as one
     /// attempt: the way to the upstream was broken, and not the upstream.
     pub(super) async fn send(&self, request: &Outbound<'_>) -> Result<Sent, CallFailure> {
+        if request.call.is_tunnel() {
+            return Box::pin(self.send_handshake(request)).await;
+        }
         let (connection, is_reused) = match self.pool.take(request.target.origin()) {
             Some(connection) => (connection, true),
             // Boxed, as the second time: it is rare, and much larger than what it would be a part of.
@@ -155,6 +158,7 @@ impl UpstreamClient {
             headers: head.headers,
             body: Incoming::Http1(body),
             home: Some(self.pool.home(target.origin())),
+            tunnel: None,
         })
     }
 
@@ -181,6 +185,7 @@ impl UpstreamClient {
                     headers: head.headers,
                     body: Incoming::Http2(body),
                     home: None,
+                    tunnel: None,
                 });
             }
             Err(failed) => failed,
@@ -249,6 +254,9 @@ impl UpstreamClient {
 impl CallLocal for UpstreamClient {
     async fn call(&self, call: Box<Call>) -> Result<Answer, CallFailure> {
         let target = self.target(&call.upstream)?;
+        if call.is_tunnel() {
+            return Box::pin(self.call_tunnel(&target, *call)).await;
+        }
         let model = target.rename(call.model.as_ref()).or(call.model.as_ref());
         match target.dialects.way(&call, model) {
             DialectWay::AsItIs => self.call_as_it_is(&target, &call).await,
@@ -262,8 +270,10 @@ impl CallLocal for UpstreamClient {
 pub(super) struct Sent {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    body: Incoming,
-    home: Option<Home>,
+    pub(super) body: Incoming,
+    pub(super) home: Option<Home>,
+    /// The open tunnel that the answer is, and then it has no other body.
+    pub(super) tunnel: Option<Box<UpstreamTunnel>>,
 }
 
 /// Why a request that was sent once has no answer.
@@ -322,15 +332,24 @@ fn answer(mut sent: Sent, waits: Waits) -> Result<Answer, CallFailure> {
         // It is what nodes say to one another.
         sent.headers.remove(headers::ACCOUNT_LIMIT);
     }
+    let (body, upload) = match sent.tunnel {
+        None => {
+            let body = TimedBody::new(sent.body, waits, sent.home).boxed_unsync();
+            (AnswerBody::new(body), None)
+        }
+        // The limits of an answer are not those of a tunnel, which is silent as long as both sides like.
+        Some(tunnel) => (tunnel.body, Some(tunnel.upload)),
+    };
     Ok(Answer {
         status: sent.status,
         headers: sent.headers,
-        body: AnswerBody::new(TimedBody::new(sent.body, waits, sent.home).boxed_unsync()),
+        body,
         load: None,
+        upload,
     })
 }
 
-fn unfit() -> CallFailure {
+pub(super) fn unfit() -> CallFailure {
     CallFailure::new(
         Outcome::Refused(Refusal::UnknownUpstream),
         "the path does not fit the upstream's base URL, or the body has no certain model to rename",
@@ -338,7 +357,7 @@ fn unfit() -> CallFailure {
 }
 
 /// Why there is no connection.
-fn unreachable(error: &(dyn Error + 'static)) -> CallFailure {
+pub(super) fn unreachable(error: &(dyn Error + 'static)) -> CallFailure {
     let timed_out = causes::each(error).any(|cause| cause.is::<ConnectTimedOut>());
     let outcome = if descriptors::lack(error) {
         Outcome::Refused(Refusal::Full)

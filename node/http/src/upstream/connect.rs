@@ -44,6 +44,8 @@ pub(super) struct ConnectTimedOut(pub(super) Duration);
 #[derive(Clone)]
 pub(super) struct Connector {
     https: HttpsConnector<TcpDialer>,
+    /// The same for HTTP/1.1 alone.
+    https1: HttpsConnector<TcpDialer>,
     targets: UpstreamTargets,
     remembered: RememberedAddresses,
 }
@@ -62,6 +64,11 @@ impl Connector {
     ) -> Self {
         let dialer = TcpDialer::new(targets.clone(), resolver);
         let remembered = dialer.remembered().clone();
+        let https1 = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.clone())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(dialer.clone());
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -69,6 +76,7 @@ impl Connector {
             .wrap_connector(dialer);
         Self {
             https,
+            https1,
             targets,
             remembered,
         }
@@ -84,10 +92,26 @@ impl Connector {
     /// # Errors
     /// When that fails, or takes longer than its upstream allows.
     pub(super) async fn connect(&self, uri: Uri) -> Result<UpstreamStream, ConnectError> {
+        self.connect_by(&self.https, uri).await
+    }
+
+    /// The same for HTTP/1.1 alone: what changes into another protocol there.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub(super) async fn connect_http1(&self, uri: Uri) -> Result<UpstreamStream, ConnectError> {
+        self.connect_by(&self.https1, uri).await
+    }
+
+    async fn connect_by(
+        &self,
+        https: &HttpsConnector<TcpDialer>,
+        uri: Uri,
+    ) -> Result<UpstreamStream, ConnectError> {
         let allowed = self.targets.connect_timeout(&uri);
         let authority = uri.authority().cloned();
         // Cloned since a service is called mutably; it holds handles.
-        let mut https = self.https.clone();
+        let mut https = https.clone();
         let connected = tokio::time::timeout(allowed, https.call(uri)).await;
         if let Some(authority) = authority {
             match &connected {

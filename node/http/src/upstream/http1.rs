@@ -93,6 +93,11 @@ impl Http1 {
         }
     }
 
+    /// The bytes themselves, once another protocol follows, and what has come of them.
+    pub(super) fn into_wire(self) -> (Wire, BytesMut) {
+        (self.wire, self.incoming)
+    }
+
     /// What has come over this connection, in bytes.
     pub(super) const fn read_bytes(&self) -> u64 {
         self.read_bytes

@@ -31,6 +31,7 @@ mod provider;
 mod stale;
 mod target;
 mod translated;
+mod tunnel;
 
 pub use client::UpstreamClient;
 pub use connect::tls_config;

@@ -324,6 +324,7 @@ pub(crate) fn successful_answer(text: &'static str, load: Option<Load>) -> Answe
         headers: HeaderMap::new(),
         body: AnswerBody::new(body.map_err(|never| match never {})),
         load,
+        upload: None,
     }
 }
 
@@ -350,6 +351,7 @@ impl Default for Plan {
                 region: region("usa"),
                 body_bytes_max: 1 << 20,
                 body_timeout: Duration::from_secs(5),
+                websocket_idle: Duration::from_secs(60),
                 output_cap: 4_096,
                 overrun: OverrunRule::End,
                 asks_usage: false,
@@ -424,6 +426,7 @@ impl Plan {
             tier,
             weight: Weight::default(),
             dialects: grapevine_core::dialect::DialectSet::ALL,
+            websocket: false,
             attempts_max: 1,
             in_flight_max: 100,
             health: health::HealthPolicy::default(),
@@ -471,6 +474,7 @@ impl Plan {
             bodies: bodies.clone(),
             limits: LimitsHandle::out_of_use(),
             queue: QueueHandle::off(),
+            tunnels: Default::default(),
             usage_refusals: usage_refusals.clone(),
             local: UpstreamClient::new(
                 targets.clone(),
@@ -521,6 +525,7 @@ async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
                 tier: Tier(*tier),
                 weight: Weight::default(),
                 dialects: grapevine_core::dialect::DialectSet::ALL,
+                websocket: false,
                 models_out: BTreeMap::new(),
                 further: FurtherFigures::default(),
                 account: None,

@@ -270,6 +270,7 @@ mod tests {
             tier: Tier::default(),
             weight: Weight::default(),
             dialects: grapevine_core::dialect::DialectSet::ALL,
+            websocket: false,
             models_out: BTreeMap::new(),
             further: FurtherFigures::default(),
             account: None,

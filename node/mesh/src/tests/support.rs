@@ -144,6 +144,7 @@ impl Fake {
                 headers,
                 body: whole(call.body.received().clone()),
                 load: None,
+                upload: None,
             })
         })
     }
@@ -195,6 +196,7 @@ pub(super) fn answer(body: AnswerBody) -> Answer {
         headers: HeaderMap::new(),
         body,
         load: None,
+        upload: None,
     }
 }
 
@@ -303,6 +305,7 @@ pub(super) fn spec() -> UpstreamSpec {
         tier: Tier::default(),
         weight: Weight::default(),
         dialects: grapevine_core::dialect::DialectSet::ALL,
+        websocket: false,
         attempts_max: 1,
         in_flight_max: IN_FLIGHT_MAX,
         health: HealthPolicy::default(),

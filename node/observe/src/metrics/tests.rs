@@ -56,6 +56,7 @@ fn node(name: &str) -> NodeView {
             tier: Tier::default(),
             weight: Weight::default(),
             dialects: grapevine_core::dialect::DialectSet::ALL,
+            websocket: false,
             models_out: BTreeMap::new(),
             further: FurtherFigures {
                 all: AnswerFigures {

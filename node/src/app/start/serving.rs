@@ -109,6 +109,7 @@ impl Ground {
         let (local, readiness) = (self.clients(), self.readiness.clone());
         let bodies = self.bodies.clone();
         let usage_refusals = UsageRefusals::default();
+        let tunnels = self.metrics.tunnels().clone();
         let limits = self.limits.clone();
         let locate = self.geography.locate();
         move || Context {
@@ -118,6 +119,7 @@ impl Ground {
             bodies: bodies.clone(),
             limits: limits.clone(),
             queue: QueueHandle::off(),
+            tunnels: tunnels.clone(),
             usage_refusals: usage_refusals.clone(),
             local: local(),
             peers: peers.clone(),

@@ -45,6 +45,7 @@ fn plans(candidates: usize, count: u32) -> anyhow::Result<()> {
     let view = mesh::view(&model, candidates)?;
     let query = RouteQuery {
             dialect: RequestDialect::of_path("/v1/chat/completions"),
+            websocket: false,
         model: Some(&model),
         shape: RequestShape::default(),
         strategy: Strategy::Latency,

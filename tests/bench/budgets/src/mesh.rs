@@ -27,6 +27,7 @@ pub(crate) fn view(model: &ModelName, candidates: usize) -> anyhow::Result<View>
         suspect: Vec::new(),
         unusable: Vec::new(),
         dialects: grapevine_core::dialect::DialectSet::ALL,
+        websocket: false,
     };
     let routes = Routes { tiers: vec![tier] };
     Ok(View {
@@ -59,6 +60,7 @@ fn candidate(number: usize) -> anyhow::Result<Arc<Candidate>> {
         tier: Tier(1),
         weight: Weight::default(),
         dialects: grapevine_core::dialect::DialectSet::ALL,
+        websocket: false,
         attempts_max: 1,
         standing: Standing::Ready,
         reported_at: Instant::START,

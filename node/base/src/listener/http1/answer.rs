@@ -36,6 +36,8 @@ pub(super) enum Framing {
     Chunked,
     /// It ends with the connection.
     Close,
+    /// The same, and from here on it is another protocol.
+    Upgraded,
 }
 
 /// What is asked of an answer by its request.
@@ -111,8 +113,13 @@ pub(super) fn head(
             );
         }
         Framing::Chunked => line(&mut head, "transfer-encoding", b"chunked"),
+        Framing::Upgraded => {
+            line(&mut head, "connection", b"upgrade");
+            line(&mut head, "upgrade", b"websocket");
+        }
         Framing::Length(_) | Framing::Close | Framing::None => {}
     }
+    let is_kept = is_kept || framing == Framing::Upgraded;
     match (is_kept, terms.is_http10) {
         (false, false) => line(&mut head, "connection", b"close"),
         (true, true) => line(&mut head, "connection", b"keep-alive"),

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::super::tunnels::StreamBody;
+
 /// The body of a request.
 #[derive(Debug)]
 pub enum RequestBody {
@@ -18,6 +20,8 @@ pub enum RequestBody {
     Arriving(ArrivingBody),
     /// HTTP/2.
     Http2(Incoming),
+    /// What comes through a stream of HTTP/2 that is a tunnel.
+    Tunnel(Box<StreamBody>),
     /// One whose beginning was looked at.
     Peeked(Box<PeekedBody>),
 }
@@ -205,6 +209,10 @@ impl Body for RequestBody {
                 let next = body.poll_next(context);
                 next.map(|next| next.map(|data| data.map(Frame::data)))
             }
+            Self::Tunnel(body) => {
+                let next = body.poll_next(context);
+                next.map(|next| next.map(|data| data.map(Frame::data)))
+            }
             Self::Peeked(body) if body.taken.is_empty() => {
                 Pin::new(&mut body.rest).poll_frame(context)
             }
@@ -224,6 +232,7 @@ impl Body for RequestBody {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Arriving(body) => body.is_over,
             Self::Peeked(body) => body.taken.is_empty() && body.rest.is_end_stream(),
+            Self::Tunnel(_) => false,
             Self::Http2(body) => body.is_end_stream(),
         }
     }
@@ -234,6 +243,7 @@ impl Body for RequestBody {
             Self::Arriving(body) => body
                 .left
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Tunnel(_) => SizeHint::default(),
             // Nobody relies on the length of one that is read again.
             Self::Peeked(_) => SizeHint::default(),
             Self::Http2(body) => body.size_hint(),

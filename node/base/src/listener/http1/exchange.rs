@@ -4,6 +4,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answer::{Pending, Terms};
@@ -20,6 +21,8 @@ pub(super) struct Exchange {
     /// Whether the end of the connection would go unnoticed: the request's body broke, and all that is left is to
     /// answer.
     pub(super) is_cut: bool,
+    /// Whether its client waits to be told that another protocol begins: until then it has nothing to send.
+    pub(super) is_offered: bool,
 }
 
 impl Exchange {
@@ -33,7 +36,15 @@ impl Exchange {
             is_kept: false,
             upload: None,
             is_cut: true,
+            is_offered: false,
         }
+    }
+
+    /// Whether an answer of `status` takes up what the client offered: from then on it may send.
+    pub(super) fn takes_up(&mut self, status: StatusCode) -> bool {
+        let is_taken_up = self.is_offered && status == StatusCode::SWITCHING_PROTOCOLS;
+        self.is_offered &= !is_taken_up;
+        is_taken_up
     }
 
     /// Reads what is wanted of the request's body; behind it, notices when the client goes away. Ready where somebody
@@ -45,7 +56,8 @@ impl Exchange {
         incoming: &mut BytesMut,
         pending: &mut Pending,
     ) -> io::Result<Poll<()>> {
-        let Some(upload) = &mut self.upload else {
+        let is_raw = self.upload.as_ref().is_some_and(Upload::is_raw);
+        let Some(upload) = self.upload.as_mut().filter(|_| !self.is_offered) else {
             if self.is_cut || !incoming.is_empty() {
                 return Ok(Poll::Pending);
             }
@@ -67,7 +79,11 @@ impl Exchange {
                     continue;
                 }
                 Poll::Ready(Step::Handed) => {}
-                Poll::Ready(Step::Over) => self.upload = None,
+                Poll::Ready(Step::Over) => {
+                    self.upload = None;
+                    // The other direction of a tunnel goes on.
+                    self.is_cut |= is_raw;
+                }
                 Poll::Ready(Step::Broken) => {
                     self.upload = None;
                     (self.is_kept, self.is_cut) = (false, true);

@@ -33,6 +33,8 @@ pub(super) struct RequestHead {
     pub(super) framing: Framing,
     /// Whether its client sends another request on the same connection.
     pub(super) is_kept: bool,
+    /// Whether it offers another protocol, whichever.
+    pub(super) is_upgrade: bool,
     /// Whether its client waits to be told to send the body.
     pub(super) awaits_continue: bool,
 }
@@ -151,6 +153,7 @@ fn read(
         request,
         framing: stated.framing,
         is_kept: stated.is_kept,
+        is_upgrade: stated.is_upgrade,
         awaits_continue: stated.awaits_continue,
     })
 }
@@ -170,6 +173,7 @@ struct Stated {
     /// A length that is stated several times, alike, is left once.
     is_length_repeated: bool,
     is_kept: bool,
+    is_upgrade: bool,
     awaits_continue: bool,
 }
 
@@ -178,6 +182,7 @@ impl Stated {
         let (mut length, mut is_length_repeated) = (None, false);
         let mut coding = None;
         let (mut is_kept, mut awaits_continue) = (!is_http10, false);
+        let mut is_upgrade = false;
         for Header { name, value } in fields {
             let is = |other: &str| name.eq_ignore_ascii_case(other);
             match name.len() {
@@ -196,6 +201,7 @@ impl Stated {
                         false => is_kept && !lists(value, "close"),
                     };
                 }
+                7 if is("upgrade") => is_upgrade = true,
                 6 if is("expect") => {
                     awaits_continue = !is_http10 && value.eq_ignore_ascii_case(b"100-continue");
                 }
@@ -206,6 +212,7 @@ impl Stated {
             framing: framing(length, coding, is_http10)?,
             is_length_repeated,
             is_kept,
+            is_upgrade,
             awaits_continue,
         })
     }

@@ -20,6 +20,7 @@ mod head;
 pub mod probes;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod upload;
 
 use std::error::Error;
@@ -139,20 +140,26 @@ where
 
     fn begin(&mut self, head: RequestHead) -> State<F, B> {
         let RequestHead {
-            request,
+            mut request,
             framing,
             is_kept,
+            is_upgrade,
             awaits_continue,
         } = head;
         let is_http10 = request.version() == http::Version::HTTP_10;
         let terms = Terms::new(request.method(), is_http10);
-        let (body, upload) = self.body(framing, awaits_continue);
+        let is_offered = is_upgrade && upgrade::offer(&mut request, framing);
+        let (body, upload) = match is_offered {
+            true => upgrade::body(),
+            false => self.body(framing, awaits_continue),
+        };
         let future = (self.respond)(request.map(|()| body));
         let exchange = Exchange {
             terms,
             is_kept,
             upload,
             is_cut: false,
+            is_offered,
         };
         State::Answering(Box::pin(future), exchange)
     }
@@ -239,8 +246,11 @@ where
         }
         let length = body.size_hint().exact();
         let (terms, status) = (exchange.terms, parts.status);
-        let framing = terms.framing(status, &parts.headers, length);
-        exchange.is_kept &= framing != Framing::Close;
+        let framing = match exchange.takes_up(status) {
+            true => Framing::Upgraded,
+            false => terms.framing(status, &parts.headers, length),
+        };
+        exchange.is_kept &= !matches!(framing, Framing::Close | Framing::Upgraded);
         let headers = (&parts.headers, &lines);
         let head = answer::head(status, headers, terms, framing, exchange.is_kept);
         self.pending.push(head);
@@ -309,7 +319,7 @@ where
                     self.pending.push(data);
                 }
                 Framing::Chunked => self.pending.push_chunk(data),
-                Framing::Close => self.pending.push(data),
+                Framing::Close | Framing::Upgraded => self.pending.push(data),
                 Framing::None => {}
             }
             if *framing == Framing::Length(0) || body.is_end_stream() {
@@ -323,7 +333,7 @@ where
         match framing {
             Framing::Chunked => self.pending.push_text(b"0\r\n\r\n"),
             Framing::Length(left) if left > 0 => return Err(unannounced()),
-            Framing::Length(_) | Framing::Close | Framing::None => {}
+            Framing::Length(_) | Framing::Close | Framing::Upgraded | Framing::None => {}
         }
         Ok(())
     }

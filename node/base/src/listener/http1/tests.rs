@@ -544,3 +544,172 @@ proptest! {
         prop_assert_eq!(whole, pieces);
     }
 }
+
+const OFFER: &str =
+    "GET /ws HTTP/1.1\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\r\n";
+
+/// Takes an offer up, and sends back what comes; answers others with what was asked for.
+async fn mirror(request: Request<RequestBody>) -> Response<RequestBody> {
+    let (head, body) = request.into_parts();
+    let offer = head.extensions.get::<crate::websocket::UpgradeOffer>();
+    let mut response = match offer {
+        Some(crate::websocket::UpgradeOffer { fault: None }) if head.uri == "/ws" => {
+            Response::new(body)
+        }
+        Some(crate::websocket::UpgradeOffer { fault: None }) => {
+            let text = Bytes::from_static(b"declined");
+            return Response::new(RequestBody::Whole(text));
+        }
+        Some(crate::websocket::UpgradeOffer { fault: Some(fault) }) => {
+            let text = format!("{} {fault}", head.method);
+            return Response::new(RequestBody::Whole(text.into()));
+        }
+        None => return Response::new(RequestBody::Whole(format!("{} plain", head.method).into())),
+    };
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response
+}
+
+#[tokio::test(start_paused = true)]
+async fn offer_that_is_taken_up_carries_bytes_both_ways_to_the_clients_end() {
+    let head =
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    // What follows is no request, whether it came with the head or later.
+    let (answer, ended) = exchanged(
+        &[
+            format!("{OFFER}GET /smuggled HTTP/1.1\r\n\r\n").as_bytes(),
+            b"\x01\x00",
+            b"more",
+        ],
+        mirror,
+    )
+    .await;
+    let carried = format!("{head}GET /smuggled HTTP/1.1\r\n\r\n\u{1}\0more");
+    assert_eq!(answer, carried);
+    ended.expect("the client ended first, and got all of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn offer_that_is_declined_ends_the_connection_and_nothing_behind_it_is_a_request() {
+    let declined = OFFER.replace("/ws", "/other");
+    let (answer, _) = exchanged(
+        &[format!("{declined}GET /smuggled HTTP/1.1\r\n\r\n").as_bytes()],
+        mirror,
+    )
+    .await;
+    let only = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\ndeclined";
+    assert_eq!(answer, only);
+}
+
+#[tokio::test(start_paused = true)]
+async fn offer_that_is_malformed_is_told_and_one_of_another_protocol_ignored() {
+    for (lines, told) in [
+        (
+            "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 3\r\n\r\nabc",
+            "GET it must not have a body",
+        ),
+        (
+            "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 0\r\n\r\n",
+            "GET it must not have a body",
+        ),
+        (
+            "connection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "GET it must not have a body",
+        ),
+        (
+            "upgrade: websocket\r\n\r\n",
+            "GET it must have 'Connection: Upgrade'",
+        ),
+        ("connection: upgrade\r\nupgrade: h2c\r\n\r\n", "GET plain"),
+        (
+            "connection: upgrade\r\nupgrade: h2c\r\nupgrade: websocket\r\n\r\n",
+            "GET it must have one",
+        ),
+        (
+            "connection: upgrade\r\nupgrade: websockets\r\n\r\n",
+            "GET plain",
+        ),
+    ] {
+        let sent = format!("GET /ws HTTP/1.1\r\n{lines}");
+        let (answer, _) = exchanged(&[sent.as_bytes()], mirror).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains(told), "{lines}: {answer}");
+    }
+    let old = "GET /ws HTTP/1.0\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    assert!(
+        exchanged(&[old.as_bytes()], mirror)
+            .await
+            .0
+            .contains("it needs HTTP/1.1")
+    );
+    let post = OFFER.replace("GET", "POST");
+    assert!(
+        exchanged(&[post.as_bytes()], mirror)
+            .await
+            .0
+            .contains("POST plain")
+    );
+    let raw = "CONNECT /ws HTTP/1.1\r\n\r\n";
+    assert!(
+        exchanged(&[raw.as_bytes()], mirror)
+            .await
+            .0
+            .contains("CONNECT plain")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_goes_away_before_its_offer_is_answered_ends_the_work_for_it() {
+    let (ours, theirs) = duplex(4_096);
+    let connection = Connection::new(ours, LIMITS, |_| std::future::pending::<Response<String>>());
+    let client = async { drop(gone(theirs, OFFER.as_bytes()).await) };
+    let (ended, ()) = tokio::join!(connection, client);
+    ended.expect_err("the client has gone");
+}
+
+/// A body that always has more.
+struct Endless;
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 1_024])))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_of_a_tunnel_that_reads_nothing_may_still_send() {
+    const SENT: usize = 200_000;
+    let (ours, mut theirs) = duplex(1_024);
+    let (all_in, all) = tokio::sync::oneshot::channel();
+    let all_in = std::sync::Mutex::new(Some(all_in));
+    let respond = |request: Request<RequestBody>| {
+        let all_in = all_in.lock().expect("no panic").take();
+        tokio::spawn(async move {
+            let (mut body, mut received) = (request.into_body(), 0);
+            while received < SENT {
+                let frame = body.frame().await.expect("more").expect("no failure");
+                received += frame.into_data().expect("data").len();
+            }
+            all_in.expect("one request").send(received).expect("a test");
+        });
+        let mut response = Response::new(Endless);
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        std::future::ready(response)
+    };
+    let connection = Connection::new(ours, LIMITS, respond);
+    let client = async {
+        theirs.write_all(OFFER.as_bytes()).await.expect("room");
+        theirs.write_all(&vec![1; SENT]).await.expect("it is read");
+        all.await.expect("all of it")
+    };
+    tokio::select! {
+        ended = connection => panic!("the connection ended: {ended:?}"),
+        received = client => assert_eq!(received, SENT),
+    }
+}

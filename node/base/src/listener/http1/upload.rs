@@ -14,6 +14,8 @@ use crate::http1::{Chunk, ChunkDecoder, fill, fill_at_most, take};
 pub(super) enum Rest {
     Length(u64),
     Chunked(ChunkDecoder),
+    /// What follows an upgrade, to the end of the connection.
+    Raw,
 }
 
 /// What a body continues with.
@@ -28,13 +30,14 @@ impl Rest {
     pub(super) fn next(&mut self, incoming: &mut BytesMut) -> io::Result<Next> {
         match self {
             Self::Length(0) => Ok(Next::End),
-            Self::Length(_) if incoming.is_empty() => Ok(Next::Unfinished),
+            Self::Length(_) | Self::Raw if incoming.is_empty() => Ok(Next::Unfinished),
             Self::Length(left) => {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX);
                 let data = take(incoming, here.min(incoming.len()));
                 *left -= data.len() as u64;
                 Ok(Next::Data(data))
             }
+            Self::Raw => Ok(Next::Data(take(incoming, incoming.len()))),
             Self::Chunked(decoder) => match decoder.next(incoming) {
                 Ok(Chunk::Data(data)) => Ok(Next::Data(data)),
                 Ok(Chunk::End | Chunk::Trailers(_)) => Ok(Next::End),
@@ -107,9 +110,13 @@ impl Upload {
             let read = match self.rest {
                 // Into memory of just this size, once.
                 Rest::Length(left) => fill_at_most(stream, context, incoming, left),
-                Rest::Chunked(_) => fill(stream, context, incoming),
+                Rest::Chunked(_) | Rest::Raw => fill(stream, context, incoming),
             };
             let error = match ready!(read) {
+                Ok(0) if matches!(self.rest, Rest::Raw) => {
+                    self.source.put(context, Ok(None));
+                    return Poll::Ready(Step::Over);
+                }
                 Ok(0) => io::ErrorKind::UnexpectedEof.into(),
                 Ok(_) => continue,
                 Err(error) => error,
@@ -119,9 +126,15 @@ impl Upload {
         }
     }
 
+    /// Whether it follows an upgrade.
+    pub(super) const fn is_raw(&self) -> bool {
+        matches!(self.rest, Rest::Raw)
+    }
+
     /// Passes over what nobody reads any more; whether all of that is at hand.
     pub(super) fn skip(&mut self, context: &Context<'_>, incoming: &mut BytesMut) -> bool {
-        if self.source.demand(context) != Demand::Gone {
+        // What would follow an upgrade is no request, whoever reads it.
+        if matches!(self.rest, Rest::Raw) || self.source.demand(context) != Demand::Gone {
             return false;
         }
         loop {

@@ -383,6 +383,7 @@ mod tests {
             tier: Tier(1),
             weight: Weight::default(),
             dialects: grapevine_core::dialect::DialectSet::ALL,
+            websocket: false,
             models_out: BTreeMap::new(),
             further: FurtherFigures::default(),
             account: None,

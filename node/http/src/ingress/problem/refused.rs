@@ -59,9 +59,10 @@ impl Problem {
         match refusal {
             NotForwarded::UnknownPath => Self::unknown_path(path),
             NotForwarded::Method(allowed) => Self::method_not_allowed(*allowed),
-            NotForwarded::NotPlain(_) | NotForwarded::Query(_) => {
-                Self::invalid(None, refusal.to_string())
-            }
+            NotForwarded::NotPlain(_)
+            | NotForwarded::Query(_)
+            | NotForwarded::NoWebSocket
+            | NotForwarded::Model => Self::invalid(None, refusal.to_string()),
         }
     }
 

@@ -13,7 +13,9 @@ use super::{Admitted, Driver};
 impl Admitted {
     /// The models that may stand in for the one that is asked for: those of the configuration that its key may use.
     pub(super) fn fallbacks(&self, settings: &IngressSettings) -> FallbackModels {
+        // What a tunnel carries names its own model.
         let model = self.head.model.as_ref();
+        let model = model.filter(|_| self.tunnel.is_none());
         let configured = model.and_then(|model| settings.fallbacks.get(model));
         let Some(configured) = configured else {
             return FallbackModels::default();

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use grapevine_base::exchange::{CallLocal, CallPeer};
 use grapevine_base::queue::QueueKey;
 use grapevine_core::limit::RequestGuard;
 use grapevine_core::units::Weight;
+use grapevine_keys::rights::ClientKey;
 use http::request::Parts;
 
-use super::{Checked, Visit};
+use super::Visit;
 use crate::ingress::problem::Problem;
 
 impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
@@ -19,11 +21,11 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
     /// Where there is no room to wait, or no slot in time.
     pub(super) async fn wait_for_slot(
         &self,
-        checked: &Checked,
+        key: Option<&ClientKey>,
+        timeout: Option<Duration>,
         head: &Parts,
         peer: SocketAddr,
     ) -> Result<RequestGuard, Problem> {
-        let key = checked.key.as_deref();
         let weight = key.and_then(|key| key.rights.weight);
         let weight = weight.and_then(|weight| Weight::new(weight.get().into()));
         let line = match key {
@@ -33,7 +35,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 QueueKey::at(location.address.unwrap_or(peer.ip()))
             }
         };
-        let allowed = checked.options.timeout.unwrap_or(self.settings.deadline);
+        let allowed = timeout.unwrap_or(self.settings.deadline);
         let deadline = self.track.arrived_at() + allowed;
         let queue = &self.context.queue;
         let slot = queue.wait(line, weight.unwrap_or_default(), deadline).await;

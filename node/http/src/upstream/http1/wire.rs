@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use grapevine_base::http1;
+use grapevine_base::websocket::upload::TunnelUpload;
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// A connection as it is opened.
@@ -32,6 +33,25 @@ impl From<UpstreamStream> for Wire {
 }
 
 impl Wire {
+    /// Its directions by themselves. It is closed when both are dropped; the end of the second one is sent by finishing it.
+    pub(in crate::upstream) fn split(self) -> (Box<dyn AsyncRead + Send + Unpin>, TunnelUpload) {
+        match self {
+            Self::Plain(stream) => {
+                let (reading, writing) = stream.into_split();
+                (Box::new(reading), TunnelUpload::new(writing))
+            }
+            Self::Tls(stream) => {
+                let (reading, writing) = tokio::io::split(*stream);
+                (Box::new(reading), TunnelUpload::new(writing))
+            }
+            #[cfg(test)]
+            Self::Test(stream) => {
+                let (reading, writing) = tokio::io::split(stream);
+                (Box::new(reading), TunnelUpload::new(writing))
+            }
+        }
+    }
+
     /// Appends what has come to `incoming`, at most [`READ_BYTES`](http1::READ_BYTES); zero is the end.
     pub(super) fn poll_read(
         &mut self,

@@ -47,6 +47,7 @@ fn refused(client: Dialect, code: &str, message: &str) -> Answer {
         headers: HeaderMap::new(),
         body: full(Bytes::from(body.to_string())),
         load: None,
+        upload: None,
     };
     written_anew(&mut answer.headers, "application/json");
     let name = grammar.error_name(&error);

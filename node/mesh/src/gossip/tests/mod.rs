@@ -37,6 +37,7 @@ fn upstream(name: &str, models: usize) -> UpstreamFact {
         tier: Tier::default(),
         weight: Weight::default(),
         dialects: grapevine_core::dialect::DialectSet::ALL,
+        websocket: false,
         models_out: BTreeMap::new(),
         further: FurtherFigures::default(),
         account: None,
