@@ -5,6 +5,7 @@
 
 mod auth;
 mod clients;
+mod log;
 mod provider;
 mod seal;
 mod tasks;
@@ -40,6 +41,7 @@ pub use auth::{
     GoogleSource, IdentityEndpoint, SecretSource, ServiceAccount,
 };
 pub use clients::{AccountConfig, IssuedKeysConfig, KeyConfig, LedgerConfig, OidcConfig};
+pub use log::{LogConfig, LogFormat};
 pub use provider::{ApiEndpoint, EndpointPaths, Provider, ProviderConfig};
 pub use seal::SealSource;
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
@@ -358,33 +360,6 @@ impl Default for DrainConfig {
             timeout: Duration::from_secs(30),
         }
     }
-}
-
-/// What is logged and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// A level or a filter, such as `info` or `info,grapevine_mesh=debug`.
-    pub level: String,
-    /// The form of a line.
-    pub format: LogFormat,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            format: LogFormat::Text,
-        }
-    }
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// The public address when none is written.

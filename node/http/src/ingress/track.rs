@@ -4,6 +4,7 @@
 //! Invariant: every attempt is reported exactly once and every request recorded exactly once, also
 //! when the client goes away and everything is dropped early.
 
+mod client;
 mod end;
 mod fallback;
 mod kept;
@@ -18,7 +19,6 @@ use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{CallFailure, RequestId};
 use grapevine_core::Instant;
 use grapevine_core::forwarding::PathScope;
-use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::health::Witness;
 use grapevine_core::latency::RequestShape;
 use grapevine_core::limit::RequestGuard;
@@ -26,12 +26,8 @@ use grapevine_core::outcome::Outcome;
 use grapevine_core::request::{
     Action, AttemptEvent, AttemptId, FallbackModels, Request, RequestPriority, RequestTerms,
 };
-use grapevine_core::residency::{ClientOrigin, Fence};
 use grapevine_core::route::{Choice, Plan, PlanError};
-use grapevine_keys::token::KeyId;
-use grapevine_observe::record::{
-    AttemptRecord, ClientRecord, Recorder, RequestKind, RequestRecord, Served, Tokens,
-};
+use grapevine_observe::record::{AttemptRecord, Recorder, RequestRecord, Served, Tokens};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use rand_core::Rng;
@@ -187,35 +183,9 @@ impl Track {
         self.hides_usage
     }
 
-    /// Sets the name of its key.
-    pub(super) fn set_key(&mut self, name: Arc<str>) {
-        self.record.key = Some(name);
-    }
-
-    /// Sets the id of its key, where that was issued.
-    pub(super) fn set_key_id(&mut self, id: Option<KeyId>) {
-        self.record.key_id = id;
-    }
-
-    /// Marks a request of this node's own, made for a task.
-    pub(super) fn set_own(&mut self) {
-        self.record.kind = RequestKind::Task;
-    }
-
-    /// Sets its client's mark, which tells it from others, and its assumed location.
-    pub(super) fn set_client(&mut self, mark: u64, origin: ClientOrigin, place: Option<GeoPoint>) {
-        self.client = mark;
-        self.record.client = ClientRecord { origin, place };
-    }
-
     /// The client gets `status`, and a body that follows.
     pub(super) fn answered(&mut self, status: u16) {
         self.record.status = status;
-    }
-
-    /// Sets the residency rules that apply to it.
-    pub(super) fn set_fence(&mut self, fence: &Fence) {
-        self.record.residency = Some(fence.to_string().into());
     }
 
     /// The request was admitted, and `guard` counts it until its end.
