@@ -21,12 +21,15 @@ async fn started(operator: &Operator) -> (Mesh, Mock) {
             node.upstream(&mock)
                 .config("issued_keys", operator.config())
                 .config("keys", filed)
-                .config("limits.nodes", json!(["sgp"]))
         })
         .start()
         .await;
     // The mesh is awaited without a token.
-    let guarded = |config: &mut Value| config["admin"]["token"] = json!("operator-token");
+    let guarded = |config: &mut Value| {
+        config["admin"]["token"] = json!("operator-token");
+        // From here on: a node that has held rights before lets them rest for a minute when it restarts.
+        config["limits"]["nodes"] = json!(["sgp"]);
+    };
     mesh["sgp"].restart_with(guarded).await;
     (mesh, mock)
 }

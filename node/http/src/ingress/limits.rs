@@ -49,6 +49,8 @@ struct HeldLimits {
     model: Option<ModelName>,
     purses: Arc<KeyPurses>,
     taken: [Option<Reservation>; LimitKind::ALL.len()],
+    /// What was taken before it was routed: streams take ahead of what they use.
+    reserved: [u64; LimitKind::ALL.len()],
     /// Where its stream outgrows what was taken.
     growths: [StreamGrowth; LimitKind::ALL.len()],
 }
@@ -143,6 +145,7 @@ impl HeldRights {
             model: holder.model().cloned(),
             purses,
             taken: [const { None }; LimitKind::ALL.len()],
+            reserved: [0; LimitKind::ALL.len()],
             growths: Default::default(),
         });
     }
@@ -204,9 +207,9 @@ impl HeldRights {
         let tokens = record.tokens.billed();
         let tokens = tokens.map(|tokens| tokens.input.saturating_add(tokens.output));
         let cost = record.cost.map(NanoUsd::micros);
-        // What a stream that was cut off had reported last may be less than what passed.
-        let is_cut_off = record.error.is_some();
-        let grown = Some(&self.grown).filter(|_| is_cut_off);
+        // What a stream that was cut off had reported last, if anything, may be less than what passed.
+        let may_be_more = record.error.is_some() || tokens.is_none();
+        let grown = Some(&self.grown).filter(|_| may_be_more);
         let grown = grown.map_or((0, 0), |grown| (grown.tokens, grown.money));
         for held in &mut self.held {
             for (kind, reported, seen) in [
@@ -214,8 +217,9 @@ impl HeldRights {
                 (LimitKind::Tokens, tokens, grown.0),
                 (LimitKind::Money, cost, grown.1),
             ] {
-                if let Some(taken) = held.taken[kind as usize].take() {
-                    let used = reported.unwrap_or(taken.units()).max(seen);
+                let at = kind as usize;
+                if let Some(taken) = held.taken[at].take() {
+                    let used = reported.unwrap_or(held.reserved[at]).max(seen);
                     taken.settle(now, if is_good { used } else { 0 });
                 }
             }
@@ -251,6 +255,7 @@ impl HeldLimits {
             Problem::limit_reached(reached, empty.retry_after, wall)
         })?;
         self.taken[at] = Some(taken);
+        self.reserved[at] = units;
         Ok(())
     }
 }
