@@ -115,8 +115,8 @@ impl Checker<'_> {
             self.upstreams(&file.upstreams, &lossy, has_mesh, worker_mode.is_observer());
         let forwarding = self.forwarding(&file.forward);
         let routing = self.routing(file.routing.as_ref(), &upstreams, (&node, &mesh));
-        let (limits, issued_keys, keys) = self.keys_and_limits(file, (&node, &mesh), public);
-        let oidc = self.oidc(file.oidc.as_ref(), node.as_ref());
+        let (limits, clients) = self.keys_and_limits(file, (&node, &mesh), public);
+        let keys = clients.keys;
         self.fallbacks_agree(&routing.fallback_models, &upstreams, &keys, has_mesh);
         let member = node.as_ref().filter(|_| has_mesh);
         let (prices, accounts) = self.prices_and_accounts(file, &upstreams, &limits, member);
@@ -146,8 +146,8 @@ impl Checker<'_> {
             limits,
             usage: usage(file.usage.as_ref()),
             keys,
-            issued_keys,
-            oidc,
+            issued_keys: clients.issued_keys,
+            oidc: clients.oidc,
             prices,
             ledger: self.ledger(file.ledger.as_ref()),
             cors: self.cors(file.cors.as_ref()),

@@ -7,10 +7,19 @@ use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::escrow::seats::SEATS_MAX;
 use grapevine_core::ids::NodeName;
 
-use super::super::checked::{IssuedKeysConfig, KeyConfig, LimitsConfig, MeshConfig, NodeConfig};
+use super::super::checked::{
+    IssuedKeysConfig, KeyConfig, LimitsConfig, MeshConfig, NodeConfig, OidcConfig,
+};
 use super::super::file::{ConfigFile, LimitsFile, OverrunWord};
 use super::node::NAME_FORM;
 use super::{Checker, items};
+
+/// Who clients are.
+pub(super) struct ClientsConfig {
+    pub(super) keys: Vec<KeyConfig>,
+    pub(super) issued_keys: Option<IssuedKeysConfig>,
+    pub(super) oidc: Option<OidcConfig>,
+}
 
 /// What of `limits` is about rights.
 pub(super) struct RightsConfig {
@@ -21,14 +30,14 @@ pub(super) struct RightsConfig {
 }
 
 impl Checker<'_> {
-    /// The limits, issued keys, and keys of the file, which must fit together; `public` is the public address, where
-    /// requests are served.
+    /// The limits, issued keys, the identity provider, and keys of the file, which must fit together; `public` is the
+    /// public address, where requests are served.
     pub(super) fn keys_and_limits(
         &mut self,
         file: &ConfigFile,
         (node, mesh): (&Option<NodeConfig>, &Option<MeshConfig>),
         public: Option<SocketAddr>,
-    ) -> (LimitsConfig, Option<IssuedKeysConfig>, Vec<KeyConfig>) {
+    ) -> (LimitsConfig, ClientsConfig) {
         let node = node.as_ref();
         let limits = self.limits(file.limits.as_ref(), node);
         let issued = file.issued_keys.as_ref();
@@ -39,11 +48,28 @@ impl Checker<'_> {
         );
         let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
         let server = node.filter(|_| has_mesh && public.is_some());
-        self.rights_suffice(&limits, &keys, server);
+        let oidc = self.oidc(file.oidc.as_ref(), node);
+        let limited = keys.iter().find(|key| key.is_limited());
+        let limited = limited.map(|key| format!("the key {}", key.name));
+        let limited = limited.or_else(|| {
+            let clients = &oidc.as_ref()?.rules.clients;
+            let mut rights = clients.iter().map(|clients| &clients.rights);
+            rights
+                .any(|rights| rights.is_limited())
+                .then(|| "a client of oidc".to_owned())
+        });
+        if let Some((node, limited)) = server.zip(limited) {
+            self.rights_suffice(&limits, &limited, &node.name);
+        }
         if let Some(node) = server.filter(|_| issued_keys.is_some()) {
             self.warn_of_issued_limits(&limits, &node.name);
         }
-        (limits, issued_keys, keys)
+        let clients = ClientsConfig {
+            keys,
+            issued_keys,
+            oidc,
+        };
+        (limits, clients)
     }
 
     pub(super) fn rights(
@@ -114,27 +140,15 @@ impl Checker<'_> {
         self.warning("limits.nodes", problem, remedy);
     }
 
-    /// Checks that keys with limits can be served here; `node` is this one, where it serves requests in a mesh.
-    fn rights_suffice(
-        &mut self,
-        limits: &LimitsConfig,
-        keys: &[KeyConfig],
-        node: Option<&NodeConfig>,
-    ) {
-        let limited = keys.iter().find(|key| key.is_limited());
-        let (Some(node), Some(limited)) = (node, limited) else {
-            return;
-        };
-        if limits.nodes.contains(&node.name) || self.source_map.was_refused("limits.nodes") {
+    /// Checks that keys with limits, of which `limited` is one, can be served here: `node` is this one, which serves
+    /// requests in a mesh.
+    fn rights_suffice(&mut self, limits: &LimitsConfig, limited: &str, node: &NodeName) {
+        if limits.nodes.contains(node) || self.source_map.was_refused("limits.nodes") {
             return;
         }
-        let name = &limited.name;
         let problem = match limits.nodes.is_empty() {
-            true => format!("is missing, and the key {name} has limits over the whole mesh"),
-            false => format!(
-                "does not list this node, {}, and the key {name} has limits",
-                node.name
-            ),
+            true => format!("is missing, and {limited} has limits over the whole mesh"),
+            false => format!("does not list this node, {node}, and {limited} has limits"),
         };
         let remedy = "list all nodes that answer requests of keys with limits, the same list at each of them";
         self.problem("limits.nodes", problem, remedy);

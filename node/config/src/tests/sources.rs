@@ -466,6 +466,28 @@ fn limits_of_accounts_in_a_mesh_need_this_node_among_those_that_hold_rights() {
 }
 
 #[test]
+fn limits_of_clients_of_an_identity_provider_need_this_node_among_those_that_hold_rights() {
+    let folder = Folder::new("oidc-rights");
+    with_certificates(&folder, MESH);
+    let oidc = "oidc: {issuer: 'https://id.example.com', audience: a, clients: [{}, {rpm: 5}]}\n";
+    let remedy =
+        "list all nodes that answer requests of keys with limits, the same list at each of them";
+    assert_eq!(
+        mesh_problems(&folder, &format!("{MESH}{oidc}")),
+        [format!(
+            "grapevine.yaml: limits.nodes: is missing, and a client of oidc has limits over the whole mesh; {remedy}"
+        )]
+    );
+    let good = format!("{MESH}{oidc}limits: {{nodes: [sgp-1]}}\n");
+    let path = folder.write("grapevine.yaml", good);
+    let loaded = load(&Sources {
+        file: Some(path),
+        ..Sources::default()
+    });
+    assert!(loaded.is_ok());
+}
+
+#[test]
 fn issued_keys_in_a_mesh_are_warned_of_where_this_node_holds_no_rights() {
     let folder = Folder::new("issued-rights");
     with_certificates(&folder, MESH);

@@ -26,8 +26,12 @@ const KEYS: usize = 1_000;
 /// Of each limit: more than is ever taken.
 const AMOUNT: u64 = 1 << 40;
 
-/// What a request takes of its limits, and uses.
-const UNITS: [(u64, u64); 3] = [(1, 1), (1_200, 300), (5_000, 2_000)];
+/// What a request takes of each of its limits, and uses.
+const USES: [(LimitKind, u64, u64); 3] = [
+    (LimitKind::Requests, 1, 1),
+    (LimitKind::Tokens, 1_200, 300),
+    (LimitKind::Money, 5_000, 2_000),
+];
 
 /// Requests of one key, `count` times.
 pub fn requests(count: u32) -> anyhow::Result<()> {
@@ -38,7 +42,10 @@ pub fn requests(count: u32) -> anyhow::Result<()> {
         amount: AMOUNT,
         window: LimitWindow::Minute,
     };
-    let specs = [Some(spec); 3];
+    let mut specs = KeySpecs::default();
+    for (kind, ..) in USES {
+        specs[kind as usize] = Some(spec);
+    }
     handle.publish(table(specs)?);
     let holder = holder(KEYS / 2);
     let now = clock.now();
@@ -46,15 +53,15 @@ pub fn requests(count: u32) -> anyhow::Result<()> {
     for _ in 0..count {
         let purses = ready(handle.purses(now, black_box(&holder), specs))??;
         let mut taken = [None, None, None];
-        for (kind, (units, _)) in LimitKind::ALL.into_iter().zip(UNITS) {
+        for (taken, (kind, units, _)) in taken.iter_mut().zip(USES) {
             let limit = purses.limit(kind).context("it is open")?;
             let reserved = ready(handle.take(clock, limit, units, deadline))?;
-            taken[kind as usize] = Some(reserved.map_err(|empty| anyhow::anyhow!("{empty:?}"))?);
+            *taken = Some(reserved.map_err(|empty| anyhow::anyhow!("{empty:?}"))?);
         }
         for kind in [LimitKind::Requests, LimitKind::Tokens] {
             black_box(purses.figures(now, kind));
         }
-        for (taken, (_, used)) in taken.into_iter().flatten().zip(UNITS) {
+        for (taken, (.., used)) in taken.into_iter().flatten().zip(USES) {
             black_box(taken.settle(now, used));
         }
     }
@@ -73,8 +80,8 @@ fn table(specs: KeySpecs) -> anyhow::Result<LimitTable> {
     let mut table = HashMap::new();
     for index in 0..=KEYS {
         let holder = holder(index);
-        let mut limits = [None, None, None];
-        for kind in LimitKind::ALL {
+        let mut limits = [const { None }; LimitKind::ALL.len()];
+        for (kind, ..) in USES {
             let spec = specs[kind as usize].context("each has a limit")?;
             let id = holder.limit(kind, spec);
             limits[kind as usize] = Some(OpenLimit {

@@ -27,7 +27,6 @@ pub(crate) fn view(model: &ModelName, candidates: usize) -> anyhow::Result<View>
         suspect: Vec::new(),
         unusable: Vec::new(),
         dialects: grapevine_core::dialect::DialectSet::ALL,
-        websocket: false,
     };
     let routes = Routes { tiers: vec![tier] };
     Ok(View {
