@@ -41,6 +41,9 @@ const CONTENT_MARK: &[u8] = b"_gv_";
 /// The longest id that is sealed; providers' are up to 64 bytes, and a nested mesh adds a seal.
 pub const ID_BYTES_MAX: usize = 224;
 
+/// What the seal of an id adds to it: a separator, a mark, and its digits.
+pub const ID_SEAL_BYTES: usize = 2 + SEAL_DIGITS;
+
 /// What begins the ids that an upstream makes and keeps, and what separates the rest.
 const PREFIXES: [(&[u8], u8); 7] = [
     (b"resp_", b'_'),

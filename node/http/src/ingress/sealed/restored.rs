@@ -86,7 +86,9 @@ pub(in crate::ingress) fn is_sealed(id: &str) -> bool {
 }
 
 fn read(id: &[u8]) -> Option<seal::ReadSeal> {
-    seal::read(seal::id_kind(id)?, id)
+    // Its kind is that of the original, which the seal may have made longer than ids are.
+    let original = id.len().checked_sub(seal::ID_SEAL_BYTES)?;
+    seal::read(seal::id_kind(&id[..original])?, id)
 }
 
 /// `body` without the `cuts`, which are in its order.

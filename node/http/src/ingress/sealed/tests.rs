@@ -358,3 +358,14 @@ proptest! {
         prop_assert_eq!(original(&sealed), text.as_bytes());
     }
 }
+
+#[test]
+fn longest_id_comes_back_and_a_longer_one_is_left_alone() {
+    for (bytes, is_sealed) in [(seal::ID_BYTES_MAX, true), (seal::ID_BYTES_MAX + 1, false)] {
+        let id = format!("resp_{}", "x".repeat(bytes - "resp_".len()));
+        let answer = format!(r#"{{"id":"{id}"}}"#);
+        let text = sealed(&answer);
+        assert_eq!(text != answer, is_sealed, "{bytes} bytes");
+        assert_eq!(original(text.as_bytes()), answer.as_bytes());
+    }
+}
