@@ -46,9 +46,9 @@ impl Asked {
         }
     }
 
-    /// The conversation of the request, as far as its `body`, from which this was read, says it.
-    pub fn session(&self, body: &[u8]) -> Option<Session> {
-        self.conversation.session(body)
+    /// The conversation of the request: the more certain of `known` and of what its `body`, from which this was read, says.
+    pub fn session(&self, known: Option<Session>, body: &[u8]) -> Option<Session> {
+        self.conversation.session(known, body)
     }
 }
 

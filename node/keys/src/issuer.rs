@@ -9,6 +9,8 @@ use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519_PUBLIC_KEY_LEN, Ed25519KeyPair, KeyPair};
 
+use super::token::hex;
+
 /// What public keys begin with.
 const PREFIX: &str = "ed25519:";
 
@@ -120,8 +122,7 @@ impl IssuerPublicKey {
     /// Its name in what it signs (`kid`): the first half of the digits of a digest.
     pub fn id(&self) -> String {
         let digest = digest(&SHA256, &self.0);
-        let bytes = &digest.as_ref()[..ID_BYTES];
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&digest.as_ref()[..ID_BYTES])
     }
 
     pub(super) const fn bytes(&self) -> &[u8] {

@@ -3,12 +3,12 @@
 //! jsonwebtoken reads and writes it; ring signs and verifies, as everywhere in the node.
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::issuer::{IssuerPublicKey, IssuingKey};
-use super::signatures::install;
+use super::signatures::{install, signature_by};
 
 /// The longest JWS that is read, in bytes: a request's header has no room for more.
 pub(super) const JWS_BYTES_MAX: usize = 4_096;
@@ -100,7 +100,7 @@ pub(super) fn open<T: DeserializeOwned>(
     let issuer = issuers.iter().find(|issuer| issuer.id() == kid);
     let issuer = issuer.ok_or(JwsError::UnknownIssuer)?;
     let key = DecodingKey::from_ed_der(issuer.bytes());
-    let read = jsonwebtoken::decode::<T>(text, &key, &validation());
+    let read = jsonwebtoken::decode::<T>(text, &key, &signature_by(Algorithm::EdDSA));
     read.map(|read| read.claims)
         .map_err(|error| match error.kind() {
             ErrorKind::InvalidSignature => JwsError::Signature,
@@ -125,15 +125,6 @@ pub(super) fn is_for(purpose: Purpose, text: &[u8]) -> bool {
 
 fn signature_of(text: &[u8]) -> Option<&[u8]> {
     text.rsplit(|byte| *byte == b'.').next()
-}
-
-/// The signature alone: times and the audience are checked by this crate, against the time that it is passed.
-fn validation() -> Validation {
-    let mut validation = Validation::new(Algorithm::EdDSA);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    validation
 }
 
 #[cfg(test)]

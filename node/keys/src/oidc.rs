@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Header, Validation};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,7 +16,7 @@ use serde_json::{Map, Value};
 use super::key_set::SigningKeySet;
 use super::refusal::KeyRefusal;
 use super::rights::{ClientKey, KeyRights};
-use super::signatures::install;
+use super::signatures::{install, signature_by};
 use super::token::{CLOCK_SKEW, KeyId, hex};
 
 /// The longest token that is read, in bytes. Those of people in many groups have a few kilobytes.
@@ -116,7 +115,7 @@ impl Oidc {
             (self.ask_for_keys)();
             return Err(KeyRefusal::UnknownIssuer);
         };
-        let read = jsonwebtoken::decode::<Claims>(token, key, &validation(&header));
+        let read = jsonwebtoken::decode::<Claims>(token, key, &signature_by(header.alg));
         let claims = read.map_err(|error| match error.kind() {
             ErrorKind::InvalidSignature => KeyRefusal::Signature,
             ErrorKind::Json(_) => KeyRefusal::NotUnderstood,
@@ -210,15 +209,6 @@ fn name(holder: &str) -> String {
 /// A time of JSON, which may be fractional (RFC 7519, 2). One that is none is the beginning of all time.
 fn seconds(time: f64) -> Duration {
     Duration::try_from_secs_f64(time).unwrap_or_default()
-}
-
-/// The signature alone: everything else is checked by this crate.
-fn validation(header: &Header) -> Validation {
-    let mut validation = Validation::new(header.alg);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    validation
 }
 
 #[cfg(test)]

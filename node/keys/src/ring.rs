@@ -182,13 +182,14 @@ impl KeyRing {
         now: Duration,
         trust: &Trust,
     ) -> Result<Arc<ClientKey>, KeyRefusal> {
-        let is_issued = match &trust.oidc {
+        // It reads the token's header: a known token is spared that.
+        let is_issued = || match &trust.oidc {
             None => true,
             Some(_) => trust.issuers.is_some() && jws::is_for(Purpose::Key, presented),
         };
-        let issuers = trust.issuers.as_ref().filter(|_| is_issued);
+        let issuers = trust.issuers.as_ref();
         let stale_after = issuers.and_then(|issuers| issuers.stale_after);
-        if stale_after.is_some_and(|limit| self.age(now) > limit) {
+        if stale_after.is_some_and(|limit| self.age(now) > limit) && is_issued() {
             return Err(KeyRefusal::Stale);
         }
         if let Some(key) = checked::find(&hash, trust.generation) {
@@ -197,7 +198,7 @@ impl KeyRing {
         if !checked::may_verify(now) {
             return Err(KeyRefusal::Busy);
         }
-        let opened = match (issuers, &trust.oidc) {
+        let opened = match (issuers.filter(|_| is_issued()), &trust.oidc) {
             (Some(issuers), _) => issued(presented, issuers),
             (None, Some(oidc)) => oidc.open(presented),
             (None, None) => Err(KeyRefusal::Unknown),

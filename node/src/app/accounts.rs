@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use grapevine_base::limits::{KeySpecs, LimitKind};
 use grapevine_config::Config;
-use grapevine_config::checked::{AccountConfig, UpstreamConfig};
-use grapevine_config::prices::PriceTable;
+use grapevine_config::checked::UpstreamConfig;
 use grapevine_core::account::AccountSpec;
-use grapevine_core::escrow::spec::{LimitSpec, LimitWindow};
 use grapevine_core::ids::UpstreamName;
-use grapevine_http::accounts::{AccountLimits, AccountSettings, AccountTable};
-use grapevine_keys::rights::BudgetPeriod;
+use grapevine_http::accounts::{AccountLimits, AccountSettings, AccountTable, specs};
 
 /// What `upstream` draws on, for the engine.
 pub(super) fn spec(upstream: &UpstreamConfig) -> Option<Arc<AccountSpec>> {
@@ -35,35 +31,13 @@ pub(super) fn of_upstreams(config: &Config) -> BTreeMap<UpstreamName, AccountSet
         let account = config.accounts.iter().find(|it| it.name == *name)?;
         let settings = AccountSettings {
             name: name.clone(),
-            limits: limits(account, config.limits.max_tokens, &prices),
+            limits: account.has_limits().then(|| AccountLimits {
+                specs: specs(&account.limits),
+                output_cap: config.limits.max_tokens,
+                prices: Arc::clone(&prices),
+            }),
         };
         Some((upstream.name.clone(), settings))
     });
     upstreams.collect()
-}
-
-fn limits(
-    account: &AccountConfig,
-    output_cap: u64,
-    prices: &Arc<PriceTable>,
-) -> Option<AccountLimits> {
-    let minute = |amount| LimitSpec {
-        amount,
-        window: LimitWindow::Minute,
-    };
-    let mut specs = KeySpecs::default();
-    specs[LimitKind::Requests as usize] = account.rpm.map(minute);
-    specs[LimitKind::Tokens as usize] = account.tpm.map(minute);
-    specs[LimitKind::Money as usize] = account.budget.map(|budget| LimitSpec {
-        amount: budget.micro_usd,
-        window: match budget.per {
-            BudgetPeriod::Day => LimitWindow::Day,
-            BudgetPeriod::Month => LimitWindow::Month,
-        },
-    });
-    account.has_limits().then(|| AccountLimits {
-        specs,
-        output_cap,
-        prices: Arc::clone(prices),
-    })
 }

@@ -45,7 +45,7 @@ impl ConversationHints {
         Self(found)
     }
 
-    pub(super) fn session(&self, body: &[u8]) -> Option<Session> {
+    pub(super) fn session(&self, known: Option<Session>, body: &[u8]) -> Option<Session> {
         let found = self.0.each_ref().map(|range| body.get(range.clone()?));
         let [
             metadata,
@@ -55,13 +55,14 @@ impl ConversationHints {
             user,
             parts @ ..,
         ] = found;
-        metadata
+        let named = metadata
             .and_then(of_metadata)
             .or_else(|| named(SessionSource::PreviousResponse, response))
             .or_else(|| named(SessionSource::Conversation, conversation.map(id_of)))
             .or_else(|| named(SessionSource::PromptCacheKey, cache_key))
-            .or_else(|| named(SessionSource::User, user))
-            .or_else(|| opening(parts))
+            .or_else(|| named(SessionSource::User, user));
+        // The least certain, and the only one that reads what may be long.
+        Session::first_of(known, named).or_else(|| opening(parts))
     }
 }
 

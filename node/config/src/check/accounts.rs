@@ -45,23 +45,15 @@ impl Checker<'_> {
             let at = |name: &str| format!("{key}.{name}");
             let name: Option<AccountName> =
                 self.parse(&at("name"), file.name.as_deref(), NAME_FORM);
-            let (rpm, tpm) = (
-                self.rate(&at("rpm"), file.rpm.as_ref()),
-                self.rate(&at("tpm"), file.tpm.as_ref()),
-            );
-            let budget = self.budget(&at("budget"), file.budget.as_deref());
+            let rates = (file.rpm.as_ref(), file.tpm.as_ref());
+            let limits = self.limits_at(&key, rates, file.budget.as_deref(), None);
             let Some(name) = name else { continue };
             if let Some(first) = names.get(&name) {
                 let problem = format!("{name} is the name of {first} too");
                 self.problem(&at("name"), problem, "give each account a name of its own");
             }
             names.entry(name.clone()).or_insert_with(|| key.clone());
-            accounts.push(AccountConfig {
-                name,
-                rpm,
-                tpm,
-                budget,
-            });
+            accounts.push(AccountConfig { name, limits });
         }
         accounts
     }
@@ -126,7 +118,7 @@ impl Checker<'_> {
                 let remedy = "list all nodes that have upstreams of it in limits.nodes, the same list at each of them";
                 self.problem(&format!("{key}.account"), problem, remedy);
             }
-            if account.budget.is_some() {
+            if account.limits.budget.is_some() {
                 self.models_have_prices(key, upstream, name, prices);
             }
         }

@@ -1,7 +1,9 @@
 //! Checks of the callers: keys and web origins.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use grapevine_core::date::CalendarDay;
 use grapevine_core::ids::NodeName;
@@ -65,6 +67,22 @@ impl Checker<'_> {
         keys
     }
 
+    /// The names of the list at `key` that have their form; `None` where none is written.
+    pub(super) fn names<T, C>(
+        &mut self,
+        key: &str,
+        list: &Option<Vec<Item<String>>>,
+        form: &str,
+    ) -> Option<C>
+    where
+        T: FromStr<Err: Display>,
+        C: IntoIterator<Item = T> + FromIterator<T>,
+    {
+        list.as_ref()?;
+        let names = items(key, list).filter_map(|(key, text)| self.parse(&key, Some(text), form));
+        Some(names.collect())
+    }
+
     fn key(&mut self, key: &str, file: &KeyFile) -> Option<KeyConfig> {
         let at = |name: &str| format!("{key}.{name}");
         let name: Option<NodeName> = self.parse(&at("name"), file.name.as_deref(), NAME_FORM);
@@ -78,35 +96,15 @@ impl Checker<'_> {
             }
             None => None,
         };
-        let models_key = at("models");
         let form =
             "write at most 256 bytes, without control characters, and without blanks at the ends";
-        let models = file.models.as_ref().map(|_| {
-            items(&models_key, &file.models)
-                .filter_map(|(key, text)| self.parse(&key, Some(text), form))
-                .collect()
-        });
-        let services_key = at("services");
+        let models = self.names(&at("models"), &file.models, form);
         let form = "name a service in full, such as my-plugin:process";
-        let services = file.services.as_ref().map(|_| {
-            items(&services_key, &file.services)
-                .filter_map(|(key, text)| self.parse(&key, Some(text), form))
-                .collect()
-        });
-        let regions_key = at("regions");
+        let services = self.names(&at("services"), &file.services, form);
         let form = "name regions by their codes, such as eur";
-        let regions = file.regions.as_ref().map(|_| {
-            items(&regions_key, &file.regions)
-                .filter_map(|(key, text)| self.parse(&key, Some(text), form))
-                .collect()
-        });
-        let upstreams_key = at("upstreams");
+        let regions = self.names(&at("regions"), &file.regions, form);
         let form = "name upstreams as their configuration does";
-        let upstreams = file.upstreams.as_ref().map(|_| {
-            items(&upstreams_key, &file.upstreams)
-                .filter_map(|(key, text)| self.parse(&key, Some(text), form))
-                .collect()
-        });
+        let upstreams = self.names(&at("upstreams"), &file.upstreams, form);
         let limits = self.key_limits(key, file);
         let model_limits = self.model_limits(&at("limits"), file.limits.as_ref());
         let weight = file.weight.map(|weight| {

@@ -77,12 +77,12 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn budget(&mut self, key: &str, text: Option<&str>) -> Option<KeyBudget> {
+    fn budget(&mut self, key: &str, text: Option<&str>) -> Option<KeyBudget> {
         let form = "write an amount and a period: 50usd/month, 2.50usd/day";
         self.parse(key, text, form)
     }
 
-    pub(super) fn rate(&mut self, key: &str, text: Option<&CountText>) -> Option<u64> {
+    fn rate(&mut self, key: &str, text: Option<&CountText>) -> Option<u64> {
         let text = text?;
         match parse_count(&text.0) {
             Ok(0) => self.problem(

@@ -1,9 +1,7 @@
 //! Checks of the identity provider whose tokens clients may bring.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +10,7 @@ use grapevine_keys::rights::{KeyRights, KeyScope};
 
 use super::super::address::BaseUrl;
 use super::super::checked::{NodeConfig, OidcConfig};
-use super::super::file::{Item, OidcClientsFile, OidcFile, WordsFile};
+use super::super::file::{OidcClientsFile, OidcFile, WordsFile};
 use super::{Checker, items};
 
 /// Entries of `oidc.clients`: each token is compared with all of them, once in each request thread.
@@ -111,20 +109,6 @@ impl Checker<'_> {
                 ..default
             },
         }
-    }
-
-    fn names<T>(
-        &mut self,
-        key: &str,
-        list: &Option<Vec<Item<String>>>,
-        form: &str,
-    ) -> Option<BTreeSet<T>>
-    where
-        T: FromStr<Err: Display> + Ord,
-    {
-        list.as_ref()?;
-        let names = items(key, list).filter_map(|(key, text)| self.parse(&key, Some(text), form));
-        Some(names.collect())
     }
 
     fn words(&mut self, key: &str, words: Option<&WordsFile>) -> BTreeSet<String> {

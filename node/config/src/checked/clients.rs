@@ -6,7 +6,7 @@ use std::time::Duration;
 use grapevine_core::ids::{AccountName, ModelName, RegionName, ServiceKey, UpstreamName};
 use grapevine_keys::hash::KeyHash;
 use grapevine_keys::oidc::OidcRules;
-use grapevine_keys::rights::{KeyBudget, KeyLimits, KeyWeight, ModelLimits};
+use grapevine_keys::rights::{KeyLimits, KeyWeight, ModelLimits};
 use grapevine_keys::ring::Issuers;
 
 use super::super::address::BaseUrl;
@@ -49,18 +49,14 @@ impl KeyConfig {
 pub struct AccountConfig {
     /// Its name, unique, and the same at all nodes.
     pub name: AccountName,
-    /// Requests per minute over the whole mesh; `None` is no limit, as of the others.
-    pub rpm: Option<u64>,
-    /// Tokens per minute.
-    pub tpm: Option<u64>,
-    /// Money.
-    pub budget: Option<KeyBudget>,
+    /// What may be used of it over the whole mesh; requests at once are not limited.
+    pub limits: KeyLimits,
 }
 
 impl AccountConfig {
     /// Whether it has a limit of one's own.
-    pub const fn has_limits(&self) -> bool {
-        self.rpm.is_some() || self.tpm.is_some() || self.budget.is_some()
+    pub fn has_limits(&self) -> bool {
+        self.limits != KeyLimits::default()
     }
 }
 

@@ -34,11 +34,12 @@ pub(super) fn limits(limits: &LimitsConfig) -> Value {
 }
 
 pub(super) fn account(account: &AccountConfig) -> Value {
+    let limits = &account.limits;
     json!({
         "name": account.name.as_str(),
-        "rpm": account.rpm,
-        "tpm": account.tpm,
-        "budget": account.budget.map(|budget| budget.to_string()),
+        "rpm": limits.rpm,
+        "tpm": limits.tpm,
+        "budget": limits.budget.map(|budget| budget.to_string()),
     })
 }
 

@@ -4,7 +4,6 @@ use grapevine_base::limits::{
     LimitFault, LimitHolder, LimitKind, LimitStanding, LimitsHandle, overview,
 };
 use grapevine_core::Instant;
-use grapevine_core::escrow::spec::LimitWindow;
 use grapevine_core::ids::ModelName;
 use grapevine_observe::milliseconds;
 use serde_json::{Map, Value, json};
@@ -29,12 +28,6 @@ pub(super) fn to_json(limits: &LimitsHandle, now: Instant) -> Value {
 
 /// One limit; money is in millionths of a dollar.
 fn standing(standing: &LimitStanding) -> Value {
-    let window = match standing.spec.window {
-        LimitWindow::Minute => "minute",
-        LimitWindow::Day => "day",
-        LimitWindow::Month => "month",
-        LimitWindow::Held => "at once",
-    };
     let figures = standing.figures;
     json!({
         "key": standing.holder.name(),
@@ -50,7 +43,7 @@ fn standing(standing: &LimitStanding) -> Value {
             LimitKind::Tokens => "tokens",
             LimitKind::Requests | LimitKind::Concurrency => "requests",
         },
-        "window": window,
+        "window": standing.spec.window.as_str(),
         "limit": standing.spec.amount,
         "left": figures.remaining,
         "left_here": figures.here,

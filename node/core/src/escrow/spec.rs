@@ -67,6 +67,18 @@ pub enum LimitWindow {
     Held,
 }
 
+impl LimitWindow {
+    /// Its name where limits are shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::Held => "at once",
+        }
+    }
+}
+
 /// How much, and over what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitSpec {

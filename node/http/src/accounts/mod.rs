@@ -31,6 +31,7 @@ use grapevine_observe::accounts::AccountMetrics;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 
+pub use crate::ingress::limits::specs;
 use body::SettledBody;
 use rights::{AccountRights, NoRights};
 

@@ -103,7 +103,8 @@ pub(super) fn of_carried(carried: &[HolderLimits], model: Option<&ModelName>) ->
     carried.iter().filter(is_for).cloned().collect()
 }
 
-fn specs(limits: &KeyLimits) -> KeySpecs {
+/// `limits` by what they count.
+pub fn specs(limits: &KeyLimits) -> KeySpecs {
     let minute = |amount| LimitSpec {
         amount,
         window: LimitWindow::Minute,

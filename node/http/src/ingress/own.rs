@@ -101,7 +101,7 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
                 ..ClientOptions::default()
             },
             visitor,
-            session: Session::first_of(own_session(request.session), asked.session(&body)),
+            session: asked.session(own_session(request.session), &body),
             head: asked,
             owner,
             body: body.into(),

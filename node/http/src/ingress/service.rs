@@ -23,7 +23,6 @@ use grapevine_base::websocket::UpgradeOffer;
 use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::RequestPriority;
-use grapevine_core::route::Session;
 use grapevine_keys::rights::ClientKey;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
@@ -189,7 +188,7 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
         let path = self.track.path().path();
         let asked = asked::read(scope, &head.method, path, &head.headers, &body)?;
         self.track.body_is_in(&asked, scope);
-        let session = Session::first_of(options.session, asked.session(&body));
+        let session = asked.session(options.session, &body);
         self.track.set_kept(owner, session.map(|it| it.source));
         let refusal = key
             .as_ref()

@@ -11,7 +11,7 @@ fn of(path: &str, body: &str) -> Option<Session> {
     let bytes = Bytes::copy_from_slice(body.as_bytes());
     let scope = PathScope::Inference;
     let asked = read(scope, &Method::POST, path, &HeaderMap::new(), &bytes);
-    asked.expect("a good body").session(&bytes)
+    asked.expect("a good body").session(None, &bytes)
 }
 
 fn chat(body: &str) -> Option<Session> {
@@ -193,7 +193,7 @@ proptest! {
         let asked = read(scope, &Method::POST, "/v1/responses", &HeaderMap::new(), &bytes);
         if let Ok(asked) = asked {
             // Whether there is a session does not matter here, only that there is an answer.
-            let _ = asked.session(&bytes);
+            let _ = asked.session(None, &bytes);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use grapevine_base::limits::{HolderLimits, KeyPurses, LimitKind, LimitTable, LimitsHandle};
 use grapevine_core::Instant;
-use grapevine_core::escrow::spec::LimitWindow;
 use grapevine_core::ids::ModelName;
 use grapevine_keys::rights::ClientKey;
 use grapevine_observe::milliseconds;
@@ -36,12 +35,7 @@ fn shown(
     let purses = table.get(holder);
     LimitKind::ALL.into_iter().filter_map(move |kind| {
         let spec = specs[kind as usize]?;
-        let window = match spec.window {
-            LimitWindow::Minute => "minute",
-            LimitWindow::Day => "day",
-            LimitWindow::Month => "month",
-            LimitWindow::Held => "at once",
-        };
+        let window = spec.window.as_str();
         let open = purses.and_then(|purses| left(purses, kind, now));
         let mut limit = json!({"of": kind.as_str(), "limit": spec.amount, "window": window});
         limit["left"] = open.unwrap_or_default();
