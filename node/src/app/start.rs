@@ -130,6 +130,7 @@ impl App {
             drain,
             background,
             keys: ground.keys,
+            limits: ground.limits,
             usage: ground.usage,
             tracer: ground.tracer,
             vital: ground.vital,

@@ -31,22 +31,21 @@ impl World<'_> {
         self.accuse(wrong);
     }
 
-    /// The same for all limits, unless there are too many: then for one after another.
-    pub(super) fn check_all(&mut self) {
+    /// The same for all limits, after `changed` has handled something, unless there are too many limits.
+    pub(super) fn check_all(&mut self, changed: usize) {
         const AT_ONCE: usize = 8;
         if self.case.limits.len() <= AT_ONCE {
             (0..self.case.limits.len()).for_each(|limit| self.check(limit));
-            self.audit();
+            self.audit(changed);
         }
     }
 
-    /// No right was made or lost.
-    pub(super) fn audit(&mut self) {
+    /// No right was made or lost at a node.
+    fn audit(&mut self, node: usize) {
         for limit in 0..self.ids.len() {
-            let id = self.ids[limit];
-            let escrows = self.nodes.iter().filter_map(|node| node.escrow.as_ref());
-            let mut audits = escrows.filter_map(|escrow| escrow.audit(id));
-            let wrong = audits.find(|(share, accounted)| share != accounted);
+            let escrow = self.nodes[node].escrow.as_ref();
+            let audit = escrow.and_then(|escrow| escrow.audit(self.ids[limit]));
+            let wrong = audit.filter(|(share, accounted)| share != accounted);
             self.accuse(wrong.map(|(share, accounted)| {
                 format!("a node was assigned {share} and accounts for {accounted}")
             }));
