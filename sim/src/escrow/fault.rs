@@ -67,6 +67,20 @@ pub(crate) enum DiskFate {
 /// The node whose disk is set back: the promise is about one at a time.
 const SET_BACK: usize = 1;
 
+/// All of it.
+const STORM: Trouble = Trouble {
+    loss: 0.1,
+    repeated: 0.1,
+    late: 0.05,
+    partitions: 40.0,
+    one_way: 25.0,
+    crashes: 20.0,
+    stops: 20.0,
+    sets_back: true,
+    jumps: 20.0,
+    stalls: 25.0,
+};
+
 impl Trouble {
     /// Each kind alone, and all together.
     pub(crate) fn each() -> Vec<(&'static str, Self)> {
@@ -124,21 +138,7 @@ impl Trouble {
                     ..none
                 },
             ),
-            (
-                "storm",
-                Self {
-                    loss: 0.1,
-                    repeated: 0.1,
-                    late: 0.05,
-                    partitions: 40.0,
-                    one_way: 25.0,
-                    crashes: 20.0,
-                    stops: 20.0,
-                    sets_back: true,
-                    jumps: 20.0,
-                    stalls: 25.0,
-                },
-            ),
+            ("storm", STORM),
         ]
     }
 

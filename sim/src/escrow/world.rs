@@ -302,7 +302,10 @@ impl<'a> World<'a> {
             purse.take_again(local, units)
         };
         match taken {
-            Ok(reservation) => self.admit(node, limit, Running { limit, reservation }),
+            Ok(reservation) => {
+                self.admit(node, limit, Running { limit, reservation });
+                self.check(limit);
+            }
             Err(empty) if empty.may_wait && self.now < waiting.until => {
                 let is_awake = self.nodes[node].asleep_until <= self.now;
                 if is_first && is_awake {
@@ -311,9 +314,9 @@ impl<'a> World<'a> {
                 let again = Happening::Again(waiting);
                 self.heap.plan(self.now + TICK, again);
             }
+            // Who was refused changed nothing.
             Err(_) => {}
         }
-        self.check(limit);
     }
 
     fn admit(&mut self, node: usize, limit: usize, running: Running) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use grapevine_core::Instant;
 use grapevine_core::escrow::spec::LimitWindow;
 
 use crate::check::Violation;
@@ -14,10 +15,20 @@ use super::World;
 impl World<'_> {
     /// What could be taken anywhere is within the limit.
     pub(super) fn check(&mut self, limit: usize) {
+        let locals = self.locals();
+        self.check_at(limit, &locals);
+    }
+
+    /// What each node's clock shows.
+    fn locals(&self) -> Vec<Instant> {
+        let nodes = self.nodes.iter();
+        nodes.map(|node| node.local(self.now)).collect()
+    }
+
+    fn check_at(&mut self, limit: usize, locals: &[Instant]) {
         let spec = self.case.limits[limit].spec;
         let mut takeable: BTreeMap<u32, u64> = BTreeMap::new();
-        for node in &self.nodes {
-            let local = node.local(self.now);
+        for (node, local) in self.nodes.iter().zip(locals.iter().copied()) {
             if let Some(escrow) = &node.escrow {
                 let number = match spec.window {
                     LimitWindow::Day | LimitWindow::Month => escrow.window(local, spec),
@@ -35,7 +46,8 @@ impl World<'_> {
     pub(super) fn check_all(&mut self, changed: usize) {
         const AT_ONCE: usize = 8;
         if self.case.limits.len() <= AT_ONCE {
-            (0..self.case.limits.len()).for_each(|limit| self.check(limit));
+            let locals = self.locals();
+            (0..self.case.limits.len()).for_each(|limit| self.check_at(limit, &locals));
             self.audit(changed);
         }
     }
