@@ -1,6 +1,7 @@
 //! What nodes do together: joining, routing by place and latency, draining, and peers that misbehave.
 
 mod accounts;
+mod agents;
 mod bad_peer;
 mod conversations;
 mod draining;

@@ -119,6 +119,7 @@ async fn own_rights(handle: LimitsHandle, clock: Clock, mut orders: mpsc::Receiv
         };
         match order {
             LimitOrder::Empty(limit) => happen(&mut escrow, EscrowEvent::Empty(limit)),
+            LimitOrder::Stop(_) => return,
             LimitOrder::Open {
                 holder,
                 specs,

@@ -246,6 +246,9 @@ fn mark(lines: &mut HeadLines, track: &Track, overhead: Duration, waited: Durati
     if let Some(session) = track.session() {
         lines.push(&SESSION, session);
     }
+    if let Some(lost) = track.lost() {
+        lines.push(&headers::LOST, lost);
+    }
     lines.push(&ATTEMPTS, itoa::Buffer::new().format(track.attempts()));
     lines.push(&OVERHEAD, Milliseconds::of(overhead).as_str());
     lines.push(&UPSTREAM_TIME, Milliseconds::of(waited).as_str());

@@ -12,6 +12,7 @@ use http::uri::PathAndQuery;
 use memchr::memmem::Finder;
 
 use super::keys::SealKeys;
+use super::mixed;
 use super::scanner::{Scanner, Values};
 
 /// A request whose ids are those of its upstream.
@@ -23,6 +24,8 @@ pub(in crate::ingress) struct Restored {
     pub(in crate::ingress) path: Option<PathAndQuery>,
     /// The body; `None` where it stays.
     pub(in crate::ingress) body: Option<Bytes>,
+    /// Whether reasoning that another upstream made was left out.
+    pub(in crate::ingress) is_reasoning_lost: bool,
 }
 
 /// Why ids cannot be restored.
@@ -51,32 +54,34 @@ pub(in crate::ingress) fn restore(
     path: &PathAndQuery,
     body: &Bytes,
 ) -> Result<Restored, RestoreError> {
-    let mut found = Seals {
-        keys,
-        body,
-        owner: None,
-        cuts: Vec::new(),
-        content_at: 0,
-        count: 0,
-        failure: None,
-    };
-    let holds_ids = super::holds_ids(path.path());
-    let path = match holds_ids {
-        true => found.path(path),
-        false => None,
-    };
-    // A chat may name a file.
-    if holds_ids || FILE_ID.find(body).is_some() {
-        Scanner::default().scan(body, &mut found);
+    match restore_all(keys, path, body) {
+        Err(RestoreError::TwoOwners) => {
+            let one = mixed::for_one_owner(keys, path, body).ok_or(RestoreError::TwoOwners)?;
+            let restored = restore_all(keys, path, &one)?;
+            Ok(Restored {
+                body: Some(restored.body.unwrap_or(one)),
+                is_reasoning_lost: true,
+                ..restored
+            })
+        }
+        restored => restored,
     }
+}
+
+fn restore_all(
+    keys: &SealKeys,
+    path: &PathAndQuery,
+    body: &Bytes,
+) -> Result<Restored, RestoreError> {
+    let (found, path) = Seals::find(keys, path, body);
     if let Some(failure) = found.failure {
         return Err(failure);
     }
-    let body = (!found.cuts.is_empty()).then(|| without(body, &found.cuts));
     Ok(Restored {
         owner: found.owner,
         path,
-        body,
+        body: (!found.cuts.is_empty()).then(|| without(body, &found.cuts)),
+        is_reasoning_lost: false,
     })
 }
 
@@ -85,14 +90,14 @@ pub(in crate::ingress) fn is_sealed(id: &str) -> bool {
     read(id.as_bytes()).is_some()
 }
 
-fn read(id: &[u8]) -> Option<seal::ReadSeal> {
+pub(super) fn read(id: &[u8]) -> Option<seal::ReadSeal> {
     // Its kind is that of the original, which the seal may have made longer than ids are.
     let original = id.len().checked_sub(seal::ID_SEAL_BYTES)?;
     seal::read(seal::id_kind(&id[..original])?, id)
 }
 
 /// `body` without the `cuts`, which are in its order.
-fn without(body: &[u8], cuts: &[Range<usize>]) -> Bytes {
+pub(super) fn without(body: &[u8], cuts: &[Range<usize>]) -> Bytes {
     let cut: usize = cuts.iter().map(ExactSizeIterator::len).sum();
     let mut restored = Vec::with_capacity(body.len() - cut);
     let mut from = 0;
@@ -105,7 +110,7 @@ fn without(body: &[u8], cuts: &[Range<usize>]) -> Bytes {
 }
 
 /// The seals of a request.
-struct Seals<'a> {
+pub(super) struct Seals<'a> {
     keys: &'a SealKeys,
     body: &'a [u8],
     owner: Option<Owner>,
@@ -117,7 +122,39 @@ struct Seals<'a> {
     failure: Option<RestoreError>,
 }
 
-impl Seals<'_> {
+impl<'a> Seals<'a> {
+    /// Those of `path` and `body`, and the path without them; `None` where it stays.
+    pub(super) fn find(
+        keys: &'a SealKeys,
+        path: &PathAndQuery,
+        body: &'a [u8],
+    ) -> (Self, Option<PathAndQuery>) {
+        let mut found = Self {
+            keys,
+            body,
+            owner: None,
+            cuts: Vec::new(),
+            content_at: 0,
+            count: 0,
+            failure: None,
+        };
+        let holds_ids = super::holds_ids(path.path());
+        let path = match holds_ids {
+            true => found.path(path),
+            false => None,
+        };
+        // A chat may name a file.
+        if holds_ids || FILE_ID.find(body).is_some() {
+            Scanner::default().scan(body, &mut found);
+        }
+        (found, path)
+    }
+
+    /// Whose all of them are; `None` where there are none.
+    pub(super) fn owner(&self) -> Result<Option<Owner>, RestoreError> {
+        self.failure.map_or(Ok(self.owner), Err)
+    }
+
     /// `path` with its segments and the values of its query restored; `None` where it stays.
     fn path(&mut self, path: &PathAndQuery) -> Option<PathAndQuery> {
         let text = path.as_str();
