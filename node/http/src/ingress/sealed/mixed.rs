@@ -15,8 +15,8 @@ use http::uri::PathAndQuery;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::found::{Seals, read, without};
 use super::keys::SealKeys;
-use super::restored::{Seals, read, without};
 
 /// Where a request lists items.
 #[derive(Deserialize)]

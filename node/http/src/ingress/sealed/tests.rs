@@ -8,8 +8,9 @@ use http::uri::PathAndQuery;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::found::RestoreError;
 use super::keys::SealKeys;
-use super::restored::{RestoreError, Restored, is_sealed, restore};
+use super::restored::{Restored, is_sealed, restore};
 use super::sealer::Sealer;
 
 fn keys() -> SealKeys {
