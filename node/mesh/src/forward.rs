@@ -250,7 +250,7 @@ fn start(
             let body = PeerBody::new(stream, Arc::clone(link), length, (counted, relay.cloned()));
             Ok(Answer {
                 status,
-                headers,
+                headers: headers.into(),
                 body: AnswerBody::new(body),
                 load: Some(head.load.of(call.upstream.clone())),
                 upload,

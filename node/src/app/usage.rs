@@ -17,7 +17,7 @@ use grapevine_core::view::Reach;
 use grapevine_observe::ledger::{Ledger, LedgerSettings};
 use grapevine_observe::ledger_row::LedgerRow;
 use grapevine_observe::record::RequestRecord;
-use grapevine_observe::usage_book::{UsageBook, UsageGroup, UsageNames, UsageSum};
+use grapevine_observe::usage_book::{UsageBook, UsageEntry, UsageGroup, UsageNames, UsageSum};
 use http::StatusCode;
 use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
@@ -105,10 +105,11 @@ impl UsageDesk {
         if record.key.is_none() && record.status == StatusCode::UNAUTHORIZED.as_u16() {
             return;
         }
-        let row = LedgerRow::of(record, &self.0.region);
-        self.0.book.count(clock::wall(), &row);
+        let region = &self.0.region;
+        let entry = UsageEntry::of(record, region);
+        self.0.book.count(clock::wall(), &entry);
         if let Some(ledger) = &self.0.ledger {
-            ledger.record(row);
+            ledger.record(LedgerRow::of(record, region));
         }
     }
 

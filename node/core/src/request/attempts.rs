@@ -205,6 +205,9 @@ impl Request {
             }));
         }
         let shown = detail.as_deref().map(Arc::from);
+        // Mostly there is one of each, and room for four is a page's worth.
+        self.ended.reserve_exact(1);
+        self.reports.reserve_exact(1);
         self.ended.push(EndedAttempt {
             choice,
             model: self.terms.model.clone(),

@@ -329,7 +329,7 @@ async fn read(coding: &'static str, list: Vec<u8>) -> Vec<ModelName> {
     let body = http_body_util::Full::new(Bytes::from(list)).map_err(|never| match never {});
     let answer = Answer {
         status: StatusCode::OK,
-        headers,
+        headers: headers.into(),
         body: grapevine_base::exchange::AnswerBody::new(body),
         load: None,
         upload: None,

@@ -321,7 +321,7 @@ pub(crate) fn successful_answer(text: &'static str, load: Option<Load>) -> Answe
     let body = Full::new(Bytes::from_static(text.as_bytes()));
     Answer {
         status: StatusCode::OK,
-        headers: HeaderMap::new(),
+        headers: HeaderMap::new().into(),
         body: AnswerBody::new(body.map_err(|never| match never {})),
         load,
         upload: None,

@@ -141,7 +141,7 @@ impl Fake {
             headers.insert("x-path", path);
             Ok(Answer {
                 status: StatusCode::CREATED,
-                headers,
+                headers: headers.into(),
                 body: whole(call.body.received().clone()),
                 load: None,
                 upload: None,
@@ -193,7 +193,7 @@ pub(super) fn whole(body: Bytes) -> AnswerBody {
 pub(super) fn answer(body: AnswerBody) -> Answer {
     Answer {
         status: StatusCode::OK,
-        headers: HeaderMap::new(),
+        headers: HeaderMap::new().into(),
         body,
         load: None,
         upload: None,

@@ -1,6 +1,7 @@
 //! One call of a request's attempt, and what came of it.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use grapevine_base::exchange::{Answer, Call, CallLocal, CallPeer, is_stream};
 use grapevine_base::headers;
@@ -77,31 +78,31 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         let upstream = &choice.candidate.upstream;
         let call = self.call(attempt, choice, is_last_resort);
         let context = self.context;
-        let names_identity = shown::names_identity(&call.headers);
+        let asked = Arc::clone(&call.headers);
         let mut overdue = None;
         let (scope, shape) = (self.track.scope(), call.shape());
         let witness = self.track.witness();
         let (deadline, sought) = (self.deadline, self.track.model().cloned());
-        let calling = async {
-            let called = match upstream.way {
-                Way::Local => {
-                    let (name, model) = (upstream.name.clone(), call.model.clone());
-                    let driver = &context.driver;
-                    let overdue =
-                        overdue.insert(Overdue::new(driver, scope, name, model, shape, witness));
-                    overdue.during(pin!(context.local.call(call))).await
-                }
-                Way::Peer => {
-                    let calling = pin!(context.peers.call(&upstream.node, *call));
-                    within(deadline, calling).await
-                }
-            };
-            let mut answer = called?;
-            let shown = shown::by_answer(&mut answer, names_identity).await;
-            Ok((answer, shown))
-        };
         let called = {
-            let mut calling = pin!(calling);
+            // Pinned where it is made: handed on by value, it would be held twice.
+            let mut calling = pin!(async {
+                let called = match upstream.way {
+                    Way::Local => {
+                        let (name, model) = (upstream.name.clone(), call.model.clone());
+                        let driver = &context.driver;
+                        let overdue = overdue
+                            .insert(Overdue::new(driver, scope, name, model, shape, witness));
+                        overdue.during(pin!(context.local.call(call))).await
+                    }
+                    Way::Peer => {
+                        let calling = pin!(context.peers.call(&upstream.node, *call));
+                        within(deadline, calling).await
+                    }
+                };
+                let mut answer = called?;
+                let shown = shown::by_answer(&mut answer, &asked).await;
+                Ok((answer, shown))
+            });
             loop {
                 let sought = (sought.as_ref(), choice, witness.began_at);
                 match waiting(&context.driver, sought, calling.as_mut()).await {
