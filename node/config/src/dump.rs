@@ -2,6 +2,7 @@
 
 mod auth;
 mod limits;
+mod load;
 mod oidc;
 
 use std::time::Duration;
@@ -176,6 +177,7 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
             "cooldown": format_duration(upstream.health.cooldown),
             "cooldown_max": format_duration(upstream.health.cooldown_max),
         },
+        "load": load::shown(upstream.load.as_ref()),
         "headers": headers(&upstream.headers),
         "account": upstream.account.as_ref().map(ToString::to_string),
     })

@@ -248,6 +248,7 @@ pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
         health: HealthPolicy::default(),
         probe: Probe::Models,
         probe_interval: Duration::from_secs(30),
+        load_interval: None,
         account: None,
     }
 }

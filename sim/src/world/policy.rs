@@ -206,6 +206,7 @@ impl World {
             reach: Reach::Open,
             others_in_flight: 0,
             in_flight_max: u32::MAX,
+            reported: None,
             admission_max: u32::MAX,
             in_flight: InFlight::default(),
             cache: CacheMeter::default(),
