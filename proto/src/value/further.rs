@@ -50,7 +50,7 @@ impl FurtherPayload {
             per_kib: unless_zero(per_kib),
             age: figures.asked_ago.map(age),
             models: models.collect(),
-            load: figures.load.map(|load| {
+            load: figures.load.as_deref().map(|load| {
                 let span = |span: Option<Duration>| Figure::of_span(span.unwrap_or_default());
                 let (slot_time, prefill) = (span(load.slot_time), span(load.prefill));
                 (age(load.age), slot_time, prefill)
@@ -93,7 +93,7 @@ impl FurtherPayload {
             })
         });
         Ok(FurtherFigures {
-            load: load.transpose()?,
+            load: load.transpose()?.map(Box::new),
             all: read((
                 self.answer.unwrap_or_default(),
                 self.per_kib.unwrap_or_default(),

@@ -149,11 +149,11 @@ fn payloads_have_these_bytes() {
 fn reported_load_takes_few_bytes_and_comes_back() {
     let loaded = |slot_time| UpstreamFact {
         further: FurtherFigures {
-            load: Some(ReportedLoad {
+            load: Some(Box::new(ReportedLoad {
                 age: Duration::from_secs(1),
                 slot_time,
                 prefill: millis(100),
-            }),
+            })),
             ..FurtherFigures::default()
         },
         ..fact()
@@ -550,7 +550,7 @@ fn further_figures() -> impl Strategy<Value = FurtherFigures> {
     let load = proptest::option::of(load);
     let parts = (figures(), models, proptest::option::of(age_of()), load);
     parts.prop_map(|(all, models, asked_ago, load)| FurtherFigures {
-        load,
+        load: load.map(Box::new),
         all,
         models: { models.into_iter() }
             .map(|(name, figures)| (model(&name), figures))

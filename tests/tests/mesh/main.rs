@@ -4,6 +4,7 @@ mod accounts;
 mod bad_peer;
 mod conversations;
 mod draining;
+mod engines;
 mod flood;
 mod geography;
 mod harness;

@@ -139,7 +139,7 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "break_rate": fact.break_rate.get(),
         "in_flight": status.in_flight,
         "reported": reported::to_json(
-            fact.further.load,
+            fact.further.load.as_deref().copied(),
             status.engine,
             now.since(status.reported_at),
             (status.in_flight, fact.in_flight_max),

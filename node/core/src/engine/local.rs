@@ -212,7 +212,7 @@ impl Local {
             all,
             models: models.filter(|(_, figures)| *figures != all).collect(),
             asked_ago: age(self.latencies.tries()),
-            load: self.load.reported(now),
+            load: self.load.reported(now).map(Box::new),
         }
     }
 

@@ -312,7 +312,7 @@ fn peer_offer(
         reach: peer.reach(),
         others_in_flight: remote.others_in_flight,
         in_flight_max: fact.in_flight_max,
-        reported: fact.further.load,
+        reported: fact.further.load.as_deref().copied(),
         admission_max: u32::MAX,
         in_flight: remote.in_flight.clone(),
         cache: remote.cache.clone(),

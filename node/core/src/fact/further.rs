@@ -18,7 +18,7 @@ pub struct FurtherFigures {
     /// How long ago it was asked last, whatever for. To the second; `None` where it never was.
     pub asked_ago: Option<Duration>,
     /// What it reports of its own load, beside the requests that it holds; `None` where it reports nothing.
-    pub load: Option<ReportedLoad>,
+    pub load: Option<Box<ReportedLoad>>,
 }
 
 /// Figures over all models, or of one.
@@ -51,7 +51,7 @@ impl FurtherFigures {
             differs(new.whole, old.whole) || differs(nonzero(new.per_kib), nonzero(old.per_kib))
         };
         let keys = self.models.keys().chain(published.models.keys());
-        let (load, old) = (self.load.as_ref(), published.load.as_ref());
+        let (load, old) = (self.load.as_deref(), published.load.as_deref());
         let load_changed = load.is_some() != old.is_some()
             || load.zip(old).is_some_and(|(load, old)| {
                 differs(load.slot_time, old.slot_time) || differs(load.prefill, old.prefill)

@@ -67,7 +67,7 @@ impl ReportedMetrics {
             }
         }
         let slots = status.fact.in_flight_max;
-        let load = status.fact.further.load;
+        let load = status.fact.further.load.as_deref();
         if let Some(wait) = load.and_then(|load| load.wait(status.in_flight, slots)) {
             self.wait.get_or_create(labels).set(wait.as_secs_f64());
         }
