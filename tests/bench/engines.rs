@@ -1,11 +1,12 @@
 //! Three vLLM-like engines at 80 % load, and who chooses among them.
 //!
 //! ```text
-//! cargo build --release && tests/bench/engines [--requests 1200] [--rate 24] [--one-region]
-//! tests/bench/engines --one-region --router http://127.0.0.1:30000/v1
+//! cargo build --release && tests/bench/engines [--requests 900] [--rate 11.3] [--one-region]
+//! tests/bench/engines --one-region --router "vllm-router --policy cache_aware"
 //! ```
 //!
-//! With `--router` the same conversations go to that router, whose workers are the engines whose addresses are printed.
+//! With `--router` the same conversations go to that router too, with the engines as its workers: it is started with
+//! `--host`, `--port` and `--worker-urls`, as the routers of vLLM and of SGLang are.
 
 use std::io::Write;
 use std::time::Duration;
@@ -17,17 +18,17 @@ use grapevine_tests::engines::{
 };
 use grapevine_tests::wait_until;
 
-/// An answer takes some 0.7 s with a warm cache: eight slots make 11 a second, and three engines 34. Four fifths are 27.
-const RATE: f64 = 27.0;
+/// An answer takes some 1.7 s with a warm cache: eight slots make 4.7 a second, and three engines 14. Four fifths are 11.
+const RATE: f64 = 11.3;
 
 /// The first part of the requests is not counted.
 const WARM_UP: usize = 4;
 
 const SETTINGS: EngineSettings = EngineSettings {
     slots: 8,
-    prefill: Duration::from_millis(25),
+    prefill: Duration::from_millis(60),
     words: 64,
-    pause: Duration::from_millis(10),
+    pause: Duration::from_millis(25),
     cache_blocks: 12_000,
 };
 
@@ -148,7 +149,7 @@ fn options() -> anyhow::Result<Options> {
     let mut options = Options {
         conversations: Conversations {
             rate: RATE,
-            requests: 1_200,
+            requests: 900,
             seed: 1,
         },
         in_one_region: false,

@@ -289,14 +289,14 @@ fn blocks(prompt: &str) -> (Vec<u64>, u64) {
     (blocks.collect(), prompt.len() as u64 / TOKEN_BYTES + 1)
 }
 
-/// The messages of a chat in the order of a template; nothing where there are none.
+/// The messages of a chat, one after the other; nothing where there are none.
 fn prompt(body: &[u8]) -> String {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
     let mut prompt = body["model"].to_string();
     for message in messages {
         // Writing to a String cannot fail.
-        let _ = write!(prompt, "\n{}\n{}", message["role"], message["content"]);
+        let _ = writeln!(prompt, "{message}");
     }
     prompt
 }
@@ -334,10 +334,10 @@ mod tests {
             request.prefill().await;
             took.push((request.cached / BLOCK_TOKENS, began.elapsed().as_millis()));
         }
-        assert_eq!(took, [(0, 101), (62, 2), (62, 102)]);
+        assert_eq!(took, [(0, 101), (63, 1), (62, 102)]);
         let counts = engine.counts();
         assert_eq!((counts.running, counts.ended), (0, 3));
-        assert_eq!(counts.hits, 2 * 62 * BLOCK_TOKENS);
+        assert_eq!(counts.hits, (63 + 62) * BLOCK_TOKENS);
     }
 
     #[tokio::test(start_paused = true)]
