@@ -11,9 +11,10 @@
 //! those of requests in flight, and a node of an earlier version reads it as such.
 //!
 //! No engine reports its slots (vLLM's `--max-num-seqs`), and long prompts make them fewer than are configured. So they
-//! are learned: while requests wait, all slots are taken, and what runs is what fits. One reading is not enough, since
-//! each request waits for the engine's next step. What was learned doubles with every minute in which nothing waits, as
-//! in [`crate::capacity`].
+//! are learned: while requests wait, all slots are taken, and what runs is what fits. That counts at once, and beyond the
+//! next reading only where that one shows a queue too, since each request waits for the engine's next step. More that
+//! run without a queue are as many slots; and what was learned doubles in ten minutes in which nothing waits. Not sooner:
+//! an engine that is nearly full has no queue for most of the time, and each slot too many is a request that waits.
 //!
 //! The wait behind `q` others is `(q + 1) x slot time / slots`: with all slots taken one becomes free so often. The slot
 //! time comes from Little's law (Little, 1961): the mean of `running` over a span, times the span, divided by the
@@ -28,7 +29,7 @@ use crate::units::Share;
 const FULL_READINGS: u32 = 2;
 
 /// Slots that were learned double in this span without a queue.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// Ended requests in which all but 1/e of the slot time is forgotten.
 const ENDED: f64 = 32.0;
@@ -123,6 +124,8 @@ pub struct LoadMeter {
     last: Option<TakenReading>,
     failures: u32,
     full_readings: u32,
+    /// What ran when the last reading showed a queue, and the one before none.
+    full_at: Option<u32>,
     slots: f64,
     slots_max: u32,
     /// `running` over time since `ended` was last seen to grow, in request seconds.
@@ -159,6 +162,7 @@ impl LoadMeter {
             last: None,
             failures: 0,
             full_readings: 0,
+            full_at: None,
             slots: f64::from(slots_max.max(1)),
             slots_max: slots_max.max(1),
             held: 0.0,
@@ -263,18 +267,17 @@ impl LoadMeter {
 
     fn learn_slots(&mut self, passed: Duration, metrics: &EngineMetrics) {
         let running = f64::from(metrics.running.max(1));
+        self.full_at = None;
         if metrics.waiting == 0 {
             self.full_readings = 0;
             let spans = passed.as_secs_f64() / FORGOTTEN_AFTER.as_secs_f64();
             self.slots = (self.slots * spans.min(32.0).exp2()).max(running);
         } else {
-            self.full_readings += 1;
-            let is_full = self.full_readings >= FULL_READINGS;
-            self.slots = if is_full {
-                running
-            } else {
-                self.slots.max(running)
-            };
+            self.full_readings = self.full_readings.saturating_add(1);
+            match self.full_readings < FULL_READINGS {
+                true => self.full_at = Some(metrics.running),
+                false => self.slots = running,
+            }
         }
         self.slots = self.slots.min(f64::from(self.slots_max));
     }
@@ -323,7 +326,8 @@ impl LoadMeter {
 
     /// How many requests it runs at once, as far as is known.
     pub fn slots(&self) -> u32 {
-        (self.slots as u32).max(1)
+        let slots = self.full_at.unwrap_or(self.slots as u32);
+        slots.clamp(1, self.slots_max)
     }
 
     /// What the last reading showed; `None` without figures.

@@ -24,6 +24,7 @@ use grapevine_core::route::Strategy;
 use grapevine_core::units::Tier;
 
 use crate::atlas::{Atlas, RegionIndex};
+use crate::endpoint::EngineSpec;
 use crate::tally::{Tally, TallyMost};
 use crate::wires::Bandwidth;
 
@@ -114,6 +115,8 @@ pub(crate) struct Upstream {
     pub(crate) backlog: Option<usize>,
     /// Attempts at it within one request.
     pub(crate) attempts_max: u32,
+    /// The engine that it is, which reports its load and caches prompts; `None`: an API.
+    pub(crate) engine: Option<EngineSpec>,
 }
 
 /// How requests are sent.

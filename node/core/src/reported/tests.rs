@@ -47,28 +47,31 @@ fn a_full_cache_counts_as_full_slots() {
 }
 
 #[test]
-fn slots_are_what_runs_while_requests_wait_twice_in_a_row() {
+fn slots_are_what_runs_while_requests_wait_and_stay_so_after_a_second_reading() {
     let mut meter = meter();
-    read(
-        &mut meter,
-        0,
-        &[running(8, 1), running(3, 0), running(7, 2)],
-    );
-    assert_eq!(meter.slots(), 256, "each waits for the next step");
-    read(&mut meter, 3, &[running(8, 5)]);
+    read(&mut meter, 0, &[running(8, 1)]);
     assert_eq!(meter.slots(), 8);
-    read(&mut meter, 4, &[running(12, 0)]);
+    read(&mut meter, 1, &[running(3, 0)]);
+    assert_eq!(meter.slots(), 256, "it waited for the next step");
+    read(&mut meter, 2, &[running(7, 2), running(8, 5)]);
+    assert_eq!(meter.slots(), 8);
+    read(&mut meter, 4, &[running(2, 0)]);
+    assert_eq!(
+        meter.slots(),
+        8,
+        "without a queue nothing is known of the others"
+    );
+    read(&mut meter, 5, &[running(12, 0)]);
     assert_eq!(meter.slots(), 12, "so many fit");
 }
 
 #[test]
-fn learned_slots_double_with_each_minute_without_a_queue() {
+fn learned_slots_double_in_ten_minutes_without_a_queue() {
     let mut meter = meter();
     read(&mut meter, 0, &[running(8, 5), running(8, 5)]);
-    let calm = [running(1, 0); 60];
-    read(&mut meter, 2, &calm);
+    read(&mut meter, 2, &[running(1, 0); 600]);
     assert!((15..=17).contains(&meter.slots()), "{}", meter.slots());
-    read(&mut meter, 62, &[running(1, 0); 600]);
+    read(&mut meter, 602, &[running(1, 0); 6_000]);
     assert_eq!(meter.slots(), 256, "never beyond what is configured");
 }
 
