@@ -24,7 +24,7 @@ use grapevine_core::reported::LoadReading;
 use crate::chance;
 use crate::scenario::{ClientFault, ErrorAnswer, Upstream, UpstreamFault};
 use engine::EngineState;
-pub(crate) use engine::{EngineSpec, Prompt};
+pub(crate) use engine::Prompt;
 use faults::{Asked, Faults};
 
 /// A connection that is refused.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use grapevine_tests::client::try_get;
 use grapevine_tests::engines::{
-    Chooser, Conversations, EngineFigures, EngineMesh, EngineSettings, Turn, hold,
+    Chooser, Conversations, EngineFigures, EngineMesh, EngineSettings, EngineTurn, hold,
 };
 use grapevine_tests::wait_until;
 
@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(out: &mut impl Write, name: &str, turns: &[Turn]) -> anyhow::Result<()> {
+fn print(out: &mut impl Write, name: &str, turns: &[EngineTurn]) -> anyhow::Result<()> {
     // While caches are cold and nobody has learned anything, all are alike.
     let turns = &turns[turns.len() / WARM_UP..];
     let figures = EngineFigures::of(turns);

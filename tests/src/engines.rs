@@ -113,7 +113,7 @@ pub struct Conversations {
 
 /// One answer.
 #[derive(Clone, Debug)]
-pub struct Turn {
+pub struct EngineTurn {
     /// Its place in the order in which they were sent.
     pub number: usize,
     /// Time to the first token.
@@ -186,7 +186,7 @@ impl EngineMesh {
     /// # Panics
     ///
     /// When a client fails.
-    pub async fn hold(&self, chooser: Chooser, conversations: Conversations) -> Vec<Turn> {
+    pub async fn hold(&self, chooser: Chooser, conversations: Conversations) -> Vec<EngineTurn> {
         let urls = self.mesh.nodes().iter().map(|node| node.base_url());
         hold(chooser, conversations, urls.collect()).await
     }
@@ -197,7 +197,11 @@ impl EngineMesh {
 /// # Panics
 ///
 /// When a client fails.
-pub async fn hold(chooser: Chooser, conversations: Conversations, urls: Vec<String>) -> Vec<Turn> {
+pub async fn hold(
+    chooser: Chooser,
+    conversations: Conversations,
+    urls: Vec<String>,
+) -> Vec<EngineTurn> {
     let mut dice = Dice::seeded(conversations.seed);
     let hall = Arc::new(Mutex::new(Hall::default()));
     let choice = Arc::new(Mutex::new(Choice::new(chooser, dice.split())));
@@ -212,7 +216,7 @@ pub async fn hold(chooser: Chooser, conversations: Conversations, urls: Vec<Stri
         clients.spawn(async move {
             let (turn, conversation) = speak(&url, &choice, conversation).await;
             lock(&hall).rest(conversation);
-            Turn { number, ..turn }
+            EngineTurn { number, ..turn }
         });
     }
     let mut turns = Vec::new();
@@ -306,7 +310,7 @@ async fn speak(
     url: &str,
     choice: &Mutex<Choice>,
     mut conversation: Conversation,
-) -> (Turn, Conversation) {
+) -> (EngineTurn, Conversation) {
     let begin = format!(
         "conversation {} turn {}",
         conversation.number, conversation.turns
@@ -326,7 +330,7 @@ async fn speak(
     if let Some(upstream) = &upstream {
         request = request.header("x-grapevine-upstream", upstream);
     }
-    let mut turn = Turn {
+    let mut turn = EngineTurn {
         number: 0,
         ttft: Duration::ZERO,
         status: 0,
@@ -445,7 +449,7 @@ pub struct EngineFigures {
 impl EngineFigures {
     /// Those of `turns`.
     #[must_use]
-    pub fn of(turns: &[Turn]) -> Self {
+    pub fn of(turns: &[EngineTurn]) -> Self {
         let good = || {
             turns
                 .iter()

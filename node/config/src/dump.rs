@@ -27,6 +27,7 @@ use super::checked::{
 use super::prices::PriceTable;
 use super::secret::REDACTED;
 use super::text::{ByteSize, format_duration};
+use load::duration_or_off;
 
 impl Config {
     /// The configuration as JSON, in the form of the file; every secret is `***`.
@@ -181,10 +182,6 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
         "headers": headers(&upstream.headers),
         "account": upstream.account.as_ref().map(ToString::to_string),
     })
-}
-
-fn duration_or_off(span: Option<Duration>) -> String {
-    span.map_or_else(|| "off".to_owned(), format_duration)
 }
 
 /// Names alone.

@@ -10,6 +10,8 @@ use std::time::Duration;
 use grapevine_core::reported::{EngineMetrics, Prefill};
 use grapevine_core::units::Share;
 
+use crate::scenario::EngineSpec;
+
 /// The share of a prompt that a conversation has said before.
 const TURNS_PART: f64 = 0.9;
 
@@ -18,15 +20,6 @@ const SYSTEM_PART: f64 = 0.3;
 
 /// Groups of conversations with one system prompt each.
 const GROUPS: u64 = 10;
-
-/// How fast an engine reads, and how much it keeps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EngineSpec {
-    /// What 1,000 tokens take that are not cached.
-    pub(crate) prefill: Duration,
-    /// Conversations that its cache holds.
-    pub(crate) conversations: usize,
-}
 
 /// The prompt of a conversation.
 #[derive(Clone, Copy, Debug)]

@@ -24,7 +24,6 @@ use grapevine_core::route::Strategy;
 use grapevine_core::units::Tier;
 
 use crate::atlas::{Atlas, RegionIndex};
-use crate::endpoint::EngineSpec;
 use crate::tally::{Tally, TallyMost};
 use crate::wires::Bandwidth;
 
@@ -117,6 +116,15 @@ pub(crate) struct Upstream {
     pub(crate) attempts_max: u32,
     /// The engine that it is, which reports its load and caches prompts; `None`: an API.
     pub(crate) engine: Option<EngineSpec>,
+}
+
+/// How fast an engine reads, and how much it keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EngineSpec {
+    /// What 1,000 tokens take that are not cached.
+    pub(crate) prefill: Duration,
+    /// Conversations that its cache holds.
+    pub(crate) conversations: usize,
 }
 
 /// How requests are sent.

@@ -5,8 +5,7 @@ use grapevine_core::units::Tier;
 
 use super::checked::Checker;
 use super::file::{NodeFile, UpstreamFile};
-use super::{Processing, Upstream};
-use crate::endpoint::EngineSpec;
+use super::{EngineSpec, Processing, Upstream};
 use crate::wires::Bandwidth;
 
 /// The longest line at an upstream, where a scenario does not set it: Ollama's `OLLAMA_MAX_QUEUE`.

@@ -121,7 +121,6 @@ impl World {
             let before = process.seen.get(&key).copied().unwrap_or(first_byte);
             process.seen.insert(key, (before * 4 + first_byte) / 5);
         }
-        self.reports_usage(id);
         self.checks.see(now, &Seen::Ended { request: id });
         self.digest.words(&[201, id, u64::from(status)]);
         self.drive(id, |request, now| {

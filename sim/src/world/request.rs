@@ -229,6 +229,7 @@ impl World {
                     None
                 }
                 Action::Relay(attempt) => {
+                    self.reports_usage(id);
                     self.answers(id, attempt);
                     None
                 }

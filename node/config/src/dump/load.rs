@@ -1,4 +1,6 @@
-//! How the load of an upstream is read, as shown.
+//! How the load of an upstream is read, and spans that may be off, as shown.
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,4 +15,8 @@ pub(super) fn shown(load: Option<&LoadConfig>) -> Value {
         "path": load.path.as_ref().map(ToString::to_string),
         "interval": format_duration(load.interval),
     })
+}
+
+pub(super) fn duration_or_off(span: Option<Duration>) -> String {
+    span.map_or_else(|| "off".to_owned(), format_duration)
 }
