@@ -2,6 +2,7 @@
 
 mod auth;
 mod limits;
+mod load;
 mod oidc;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ use super::checked::{
 use super::prices::PriceTable;
 use super::secret::REDACTED;
 use super::text::{ByteSize, format_duration};
+use load::duration_or_off;
 
 impl Config {
     /// The configuration as JSON, in the form of the file; every secret is `***`.
@@ -176,13 +178,10 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
             "cooldown": format_duration(upstream.health.cooldown),
             "cooldown_max": format_duration(upstream.health.cooldown_max),
         },
+        "load": load::shown(upstream.load.as_ref()),
         "headers": headers(&upstream.headers),
         "account": upstream.account.as_ref().map(ToString::to_string),
     })
-}
-
-fn duration_or_off(span: Option<Duration>) -> String {
-    span.map_or_else(|| "off".to_owned(), format_duration)
 }
 
 /// Names alone.

@@ -64,6 +64,7 @@ pub mod price;
 pub mod quarantine;
 pub mod quota;
 mod random;
+pub mod reported;
 pub mod request;
 pub mod residency;
 pub mod retry_after;

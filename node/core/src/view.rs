@@ -7,6 +7,7 @@
 //! Bound: one [`Candidate`] for each (upstream, model) of the mesh, about 200 bytes. At 1,000 nodes
 //! with two upstreams of ten models that is 20,000, or 4 MB.
 
+mod queue;
 mod standing;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::latency::{AnswerClass, ByClass, FirstByte, RequestShape, Tries, size_adds};
 use crate::limit::InFlight;
 use crate::link;
+use crate::reported::{EngineMetrics, ReportedLoad};
 use crate::residency::MeshRules;
 use crate::time::Instant;
 use crate::units::{Share, Tier, Weight};
@@ -139,10 +141,13 @@ pub struct UpstreamView {
     pub rtt: Duration,
     /// Whether its owner can be reached and takes work.
     pub reach: Reach,
-    /// Requests in flight there as last reported, without those this node had sent; zero for an own one.
+    /// Requests in flight there as last reported, without those this node had sent; for an own one, those of others by
+    /// its own report.
     pub others_in_flight: u32,
     /// How many requests it is estimated to carry at once ([`crate::capacity`]): what its load is measured by.
     pub in_flight_max: u32,
+    /// What it reports of its own load; `None` where it reports nothing.
+    pub reported: Option<ReportedLoad>,
     /// How many this node admits to an own one at once, whatever it carries; of a peer's its owner decides.
     pub admission_max: u32,
     /// Requests in flight there that this node sent; for an own upstream all of them.
@@ -220,6 +225,8 @@ pub struct UpstreamStatus {
     pub again_at: Option<Instant>,
     /// Estimated requests in flight there now.
     pub in_flight: u32,
+    /// What an own one showed when its load was last read; `None` where it reports nothing.
+    pub engine: Option<EngineMetrics>,
     /// How much of the prompts that this node sent there came from its cache.
     pub cache: crate::cache_meter::CacheMeter,
     /// What went wrong last at an own upstream, where it did.

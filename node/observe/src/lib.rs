@@ -24,6 +24,7 @@ pub mod pulse;
 mod queue;
 mod recent;
 pub mod record;
+pub mod reported;
 pub mod requests;
 pub mod spans;
 pub mod tasks;

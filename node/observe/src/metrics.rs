@@ -9,6 +9,7 @@
 //! step.
 
 mod cache;
+mod reported;
 mod states;
 mod status_class;
 
@@ -49,6 +50,7 @@ use super::tasks::TaskMetrics;
 use super::tunnels::TunnelMetrics;
 use super::usage::Usage;
 use cache::CacheMetrics;
+use reported::ReportedMetrics;
 use status_class::{STATUS_CLASSES, status_class};
 
 /// The error code of a refusal by residency, as in records.
@@ -82,6 +84,7 @@ struct Inner {
     losses: LossMetrics,
     credentials: CredentialMetrics,
     cache: CacheMetrics,
+    reported: ReportedMetrics,
     usage: Usage,
     bodies: BodyMemory,
     keys: KeyMetrics,
@@ -256,6 +259,7 @@ impl Metrics {
         metrics.upstream_usable.clear();
         metrics.upstream_in_flight.clear();
         metrics.cache.clear();
+        metrics.reported.clear();
         metrics.upstream_first_byte.clear();
         metrics.upstream_answer.clear();
         metrics.peer_live.clear();
@@ -302,6 +306,7 @@ impl Inner {
             peer_residency_differs: Family::default(),
             model_upstreams: Family::default(),
             cache: CacheMetrics::register(families),
+            reported: ReportedMetrics::register(families),
             losses: LossMetrics::register(families),
             credentials: CredentialMetrics::register(families),
             usage: Usage::register(families),

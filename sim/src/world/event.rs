@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_core::engine::ProbeReport;
+use grapevine_core::engine::{LoadReport, ProbeReport};
 
 use super::gossip::SealedFact;
 use super::node::IncarnationNumber;
@@ -65,6 +65,12 @@ pub(super) enum WorldEvent {
         node: NodeIndex,
         incarnation: IncarnationNumber,
         report: Box<ProbeReport>,
+    },
+    /// The load that an upstream reports was read.
+    LoadRead {
+        node: NodeIndex,
+        incarnation: IncarnationNumber,
+        report: Box<LoadReport>,
     },
     /// The next client sends a request.
     Asks,
@@ -209,6 +215,7 @@ impl WorldEvent {
             Self::HasReadHop { attempt: it, .. } => (29, attempt(it)),
             Self::Resumes { request, .. } => (30, *request),
             Self::LooksAround { attempt: it } => (31, attempt(it)),
+            Self::LoadRead { node, .. } => (33, u64::from(node.0)),
             Self::Arrives { arrival, before } => (32, (*arrival as u64) << 32 | u64::from(*before)),
         }
     }
@@ -224,7 +231,8 @@ impl WorldEvent {
             | Self::Members { node, .. }
             | Self::Rumor { node, .. }
             | Self::EarlierIncarnation { node, .. }
-            | Self::Probed { node, .. } => Some(*node),
+            | Self::Probed { node, .. }
+            | Self::LoadRead { node, .. } => Some(*node),
             Self::Enters { entry, .. } => Some(*entry),
             Self::HasRead { entry, .. } => Some(entry.0),
             Self::Hops { owner, .. } | Self::HasReadHop { owner, .. } => Some(owner.0),

@@ -115,6 +115,11 @@ impl World {
         long_prompt.map_or(usual, |prompt| prompt.request_bytes)
     }
 
+    /// Tokens of a usual prompt: four bytes each.
+    pub(super) fn request_tokens(&self) -> u64 {
+        self.scenario.workload.request_bytes as u64 / 4
+    }
+
     /// The first frame of an answer came from a peer.
     pub(super) fn returns(&mut self, (id, number): (u64, u32), answer: &AnswerStart) {
         let Some(attempt) = self.current(id, number) else {

@@ -234,6 +234,9 @@ impl Node {
     }
 }
 
+/// The product's default.
+const LOAD_INTERVAL: Duration = Duration::from_secs(1);
+
 /// An upstream as its node is configured with it.
 pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
     UpstreamSpec {
@@ -248,6 +251,7 @@ pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
         health: HealthPolicy::default(),
         probe: Probe::Models,
         probe_interval: Duration::from_secs(30),
+        load_interval: upstream.engine.map(|_| LOAD_INTERVAL),
         account: None,
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct ClientRequest {
     pub(super) committed: bool,
     /// Upstreams that worked on it.
     pub(super) paid: u32,
+    /// The tokens of its prompt that the last upstream had in its cache.
+    pub(super) cached: u64,
 }
 
 /// An attempt in flight.
@@ -96,6 +98,7 @@ impl ClientRequest {
             first_attempt_at: None,
             committed: false,
             paid: 0,
+            cached: 0,
         }
     }
 }
@@ -226,6 +229,7 @@ impl World {
                     None
                 }
                 Action::Relay(attempt) => {
+                    self.reports_usage(id);
                     self.answers(id, attempt);
                     None
                 }

@@ -76,6 +76,9 @@ impl WorldEvent {
                 report.upstream,
                 report.outcome.as_str()
             ),
+            Self::LoadRead { node, report, .. } => {
+                format!("n{} read the load of {}", node.0, report.upstream)
+            }
             Self::Asks => "a client sends a request".into(),
             Self::Arrives { before, .. } => format!("client {} of an arrival", before + 1),
             Self::Enters { request, entry } => format!("request {request} enters at n{}", entry.0),

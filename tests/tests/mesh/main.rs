@@ -5,6 +5,7 @@ mod agents;
 mod bad_peer;
 mod conversations;
 mod draining;
+mod engines;
 mod flood;
 mod geography;
 mod harness;

@@ -16,6 +16,7 @@ mod gossip;
 mod health;
 mod key_limits;
 mod keys;
+mod load;
 mod lossy;
 mod mesh;
 mod model;

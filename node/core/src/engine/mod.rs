@@ -13,6 +13,7 @@ mod event;
 mod few;
 mod join;
 mod judge;
+mod load;
 mod local;
 mod locals;
 mod peer;
@@ -38,8 +39,8 @@ use crate::units::Tier;
 use crate::view::View;
 
 pub use event::{
-    AnswerReport, AttemptReport, Effect, Event, Identity, Models, Probe, ProbeReport, QuotaReport,
-    UpstreamSpec, Via, WaitReport,
+    AnswerReport, AttemptReport, Effect, Event, Identity, LoadReport, Models, Probe, ProbeReport,
+    QuotaReport, UpstreamSpec, Via, WaitReport,
 };
 use local::Local;
 use peer::{LinkStatus, Peer, ReceivedFact};
@@ -177,6 +178,7 @@ impl Engine {
             },
             Event::QuotaReported(report) => self.quota_reported(now, &report, effects),
             Event::ProbeEnded(report) => self.probe_ended(now, report, rng, effects),
+            Event::LoadRead(report) => self.load_read(now, &report),
             Event::MembersChanged(live) => self.members_changed(now, &live, effects),
             Event::FactReceived {
                 node,

@@ -114,7 +114,7 @@ impl Engine {
     pub fn own_loads(&self, now: Instant) -> Vec<Load> {
         let load = |local: &Local| Load {
             upstream: local.spec.name.clone(),
-            in_flight: local.in_flight.count(),
+            in_flight: local.in_flight_now(),
             ttft: local
                 .latencies
                 .overall(AnswerClass::Stream)
@@ -143,8 +143,9 @@ impl Engine {
             break_rate: local.health.break_rate(now),
             rtt: Duration::ZERO,
             reach: Reach::Open,
-            others_in_flight: 0,
+            others_in_flight: local.others_in_flight(),
             in_flight_max: local.load_limit(),
+            reported: local.load.reported(now),
             admission_max: spec.in_flight_max,
             in_flight: local.in_flight.clone(),
             cache: local.cache.clone(),
@@ -311,6 +312,7 @@ fn peer_offer(
         reach: peer.reach(),
         others_in_flight: remote.others_in_flight,
         in_flight_max: fact.in_flight_max,
+        reported: fact.further.load.as_deref().copied(),
         admission_max: u32::MAX,
         in_flight: remote.in_flight.clone(),
         cache: remote.cache.clone(),

@@ -188,6 +188,7 @@ impl Bench {
             health: HealthPolicy::default(),
             probe: Probe::Off,
             probe_interval: Duration::from_secs(60),
+            load_interval: None,
             account: Some(Arc::new(AccountSpec {
                 name: account(),
                 quota: QuotaScope::Account,

@@ -100,6 +100,7 @@ impl Upstream {
             headers: headers.iter().map(header).collect(),
             renames: BTreeMap::new(),
             lossy: PermittedLoss::Nothing,
+            load_path: None,
             timeouts: TimeoutConfig::default(),
         };
         let targets = UpstreamTargets::new(vec![settings]).expect("usable settings");

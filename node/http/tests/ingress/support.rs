@@ -418,6 +418,7 @@ impl Plan {
             headers: vec![],
             renames: BTreeMap::new(),
             lossy: PermittedLoss::Nothing,
+            load_path: None,
             timeouts: TimeoutConfig::default(),
         });
         self.specs.push(UpstreamSpec {
@@ -432,6 +433,7 @@ impl Plan {
             health: health::HealthPolicy::default(),
             probe: Probe::Off,
             probe_interval: Duration::from_secs(60),
+            load_interval: None,
             account: None,
         });
     }

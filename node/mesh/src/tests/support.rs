@@ -241,6 +241,7 @@ impl Node {
         tokio::spawn(task.run());
         tokio::spawn(async move { while outlets.publications.recv().await.is_some() {} });
         tokio::spawn(async move { while outlets.probes.recv().await.is_some() {} });
+        tokio::spawn(async move { while outlets.loads.recv().await.is_some() {} });
         driver.send(Event::Configured(vec![spec()])).await;
         driver.send(Event::PhaseChanged(Phase::Ready)).await;
         let ready = || {
@@ -311,6 +312,7 @@ pub(super) fn spec() -> UpstreamSpec {
         health: HealthPolicy::default(),
         probe: Probe::Off,
         probe_interval: Duration::from_secs(30),
+        load_interval: None,
         account: None,
     }
 }

@@ -36,6 +36,7 @@ impl Inner {
                 .get_or_create(&labels)
                 .set(i64::from(status.in_flight));
             self.cache.read(&labels, &status.cache);
+            self.reported.read(&labels, status);
             let expected = [
                 (&self.upstream_first_byte, status.fact.ttft),
                 (&self.upstream_answer, status.fact.further.all.whole),
