@@ -6,6 +6,7 @@ mod home;
 mod judgement;
 mod latency;
 mod refusals;
+mod unlinked;
 
 use std::collections::BTreeSet;
 
