@@ -121,6 +121,8 @@ pub(super) enum WorldEvent {
         attempt: (u64, u32),
         message: CallMessage,
     },
+    /// The dial for an attempt ran out of time.
+    Unreached { attempt: (u64, u32) },
     /// A request's deadline passes.
     Deadline { request: u64 },
     /// A fault begins.
@@ -209,6 +211,7 @@ impl WorldEvent {
             Self::HasReadHop { attempt: it, .. } => (29, attempt(it)),
             Self::Resumes { request, .. } => (30, *request),
             Self::LooksAround { attempt: it } => (31, attempt(it)),
+            Self::Unreached { attempt: it } => (33, attempt(it)),
             Self::Arrives { arrival, before } => (32, (*arrival as u64) << 32 | u64::from(*before)),
         }
     }

@@ -18,6 +18,7 @@ impl World {
             WorldEvent::Resumes { request, attempts } => self.resumes(request, attempts),
             WorldEvent::LooksAround { attempt } => self.looks_around(attempt),
             WorldEvent::Deadline { request } => self.deadline(request),
+            WorldEvent::Unreached { attempt } => self.unreached(attempt),
             _ => {}
         }
     }
