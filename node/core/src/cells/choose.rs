@@ -8,7 +8,7 @@ use rand_core::Rng;
 use super::CellOffer;
 use crate::Instant;
 use crate::ids::RegionName;
-use crate::link::DIAL_ROUND_TRIPS;
+use crate::link::{DIAL_PAUSE, DIAL_ROUND_TRIPS};
 use crate::random;
 use crate::route::is_near;
 
@@ -40,6 +40,8 @@ pub struct CellCandidate<'a> {
     pub received_at: Instant,
     /// Requests that this node has in flight there.
     pub in_flight: u32,
+    /// When its owner last did not answer this node; `None` where it did since.
+    pub unreached_at: Option<Instant>,
 }
 
 impl CellCandidate<'_> {
@@ -60,10 +62,20 @@ impl CellCandidate<'_> {
     }
 }
 
+/// A candidate by its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ranked {
+    /// Whether its owner did not answer lately, whether it is forgotten, and whether it is hot.
+    class: (bool, bool, bool),
+    cost: Duration,
+    index: usize,
+}
+
 /// The candidates in the order to try them, as indices, at most `max`; without those that `fence` excludes.
 ///
-/// Cold before hot, fresh before forgotten, then by cost. Of those that cost about as little as the cheapest the first is
-/// one of the own cell, if there is one, else one drawn: nodes that share an outlook must not all go to its first.
+/// Those whose owner did not answer lately come last, before them what is forgotten, before that what is hot; then by cost.
+/// Of those that cost about as little as the cheapest, one is drawn as the first, of the own cell where some are: nodes that
+/// know the same must not all go to the same.
 pub fn order(
     now: Instant,
     candidates: &[CellCandidate<'_>],
@@ -74,30 +86,37 @@ pub fn order(
     let is_permitted =
         |one: &CellCandidate<'_>| fence.is_none_or(|regions| regions.contains(&one.offer.region));
     let class = |one: &CellCandidate<'_>| {
+        let is_unreached = one
+            .unreached_at
+            .is_some_and(|at| now.since(at) < DIAL_PAUSE);
         let is_forgotten = !one.is_own_cell && now.since(one.received_at) >= FORGOTTEN_AFTER;
-        (is_forgotten, one.load() >= HOT_LOAD)
+        (is_unreached, is_forgotten, one.load() >= HOT_LOAD)
     };
     let permitted = candidates
         .iter()
         .enumerate()
         .filter(|(_, one)| is_permitted(one));
-    let mut ranked: Vec<((bool, bool), Duration, usize)> = permitted
-        .map(|(index, one)| (class(one), one.cost(now), index))
+    let mut ranked: Vec<Ranked> = permitted
+        .map(|(index, one)| Ranked {
+            class: class(one),
+            cost: one.cost(now),
+            index,
+        })
         .collect();
     ranked.sort_unstable();
-    let near = ranked.first().map_or(0, |(best_class, best, _)| {
-        let near = ranked
-            .iter()
-            .take_while(|(class, cost, _)| class == best_class && is_near(*cost, *best));
-        near.count()
+    let is_own = |one: &Ranked| candidates[one.index].is_own_cell;
+    let near = ranked.first().copied().map_or(0, |best| {
+        let near = ranked.iter();
+        near.take_while(|one| one.class == best.class && is_near(one.cost, best.cost))
+            .count()
     });
-    if near > 1 {
-        let own = ranked[..near]
-            .iter()
-            .position(|(_, _, index)| candidates[*index].is_own_cell);
-        let first = own.unwrap_or_else(|| random::below(rng, near));
-        ranked[..=first].rotate_right(1);
+    let near = &mut ranked[..near];
+    near.sort_by_key(|one| !is_own(one));
+    let own = near.iter().take_while(|one| is_own(one)).count();
+    let drawn = random::below(rng, if own > 0 { own } else { near.len() });
+    if let Some(first) = near.get_mut(..=drawn) {
+        first.rotate_right(1);
     }
     ranked.truncate(max);
-    ranked.into_iter().map(|(_, _, index)| index).collect()
+    ranked.into_iter().map(|one| one.index).collect()
 }

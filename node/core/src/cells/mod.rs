@@ -13,6 +13,9 @@
 //! and dials the owner itself, at the address in the offer. So a forwarded request still names its upstream and is
 //! never forwarded again; both ends check the fence.
 //!
+//! A delegate that is one no more withdraws what it published, and what one that died had published is dropped with it:
+//! offers of a cell without any delegate are gone until it has new ones.
+//!
 //! A cell that is cut off from the others keeps serving its own upstreams, and goes on to try those of its last outlook:
 //! they cost more the older it is, and are dropped after [`FORGOTTEN_AFTER`].
 //!

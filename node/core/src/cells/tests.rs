@@ -139,6 +139,7 @@ fn candidate(offer: &CellOffer, is_own_cell: bool) -> CellCandidate<'_> {
         is_own_cell,
         received_at: NOW,
         in_flight: 0,
+        unreached_at: None,
     }
 }
 
@@ -182,6 +183,7 @@ fn full_old_and_unlinked_offers_cost_more() {
     };
     assert_eq!(worse(&|it| it.in_flight = 9), [1, 0]);
     assert_eq!(worse(&|it| it.is_linked = false), [1, 0]);
+    assert_eq!(worse(&|it| it.unreached_at = Some(NOW)), [1, 0]);
     assert_eq!(worse(&|it| it.received_at = Instant::START), [1, 0]);
     let old = CellCandidate {
         received_at: Instant::START,
