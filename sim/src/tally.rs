@@ -84,6 +84,14 @@ tally! {
     identity_repeats,
     /// Requests of a poisonous client.
     poisoned,
+    /// Links opened in a mesh too large to be linked whole, for whatever reason.
+    links_opened,
+    /// Those opened for a request.
+    links_opened_for_requests,
+    /// Links closed as idle.
+    links_closed,
+    /// Links opened again sooner than their handshakes pay for.
+    links_reopened,
 }
 
 impl Tally {

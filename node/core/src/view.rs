@@ -8,7 +8,10 @@
 //! with two upstreams of ten models that is 20,000, or 4 MB.
 
 mod queue;
+mod reach;
 mod standing;
+
+pub use reach::Reach;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +72,8 @@ pub struct Routes {
 pub struct TierRoutes {
     /// The usable ones: own ones that cost about as little as the cheapest, then the cheapest first.
     pub usable: Vec<Arc<Candidate>>,
-    /// Those that are usable where no other is, the cheapest first.
+    /// Those that are usable where no other is: first those that need a link and are not clearly cheaper for it, then
+    /// the suspect ones; the cheapest first.
     pub suspect: Vec<Arc<Candidate>>,
     /// The unusable ones, the soonest to return first: for a last resort, a trial, and explanations.
     pub unusable: Vec<Arc<Candidate>>,
@@ -171,19 +175,6 @@ pub enum Way {
     Local,
     /// A peer's: the request takes a hop.
     Peer,
-}
-
-/// Whether work can be sent to a node now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
-    /// It can.
-    Open,
-    /// The link has been silent for too long: no new work.
-    Silent,
-    /// There is no link.
-    Down,
-    /// The node shuts down or is not ready.
-    Closed,
 }
 
 /// A node, for the operator.
@@ -345,6 +336,14 @@ impl Candidate {
 }
 
 impl UpstreamView {
+    /// What the way adds to an answer: a round trip to its owner, and those of a dial where no link leads there.
+    pub fn way_time(&self) -> Duration {
+        match self.reach {
+            Reach::Unlinked => self.rtt.saturating_mul(1 + link::DIAL_ROUND_TRIPS),
+            Reach::Open | Reach::Silent | Reach::Down | Reach::Closed => self.rtt,
+        }
+    }
+
     /// Estimated requests in flight there now.
     pub fn in_flight(&self) -> u32 {
         self.others_in_flight.saturating_add(self.in_flight.count())
@@ -375,7 +374,7 @@ impl UpstreamView {
 
     /// Whether new work may go there at `now`.
     pub fn is_usable(&self, now: Instant) -> bool {
-        self.reach == Reach::Open && self.permits(self.standing, now)
+        self.reach.takes_work() && self.permits(self.standing, now)
     }
 
     /// Whether a `standing` that was reported with this upstream permits new work at `now`.

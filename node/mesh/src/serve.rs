@@ -60,6 +60,7 @@ pub(super) async fn serve<L: CallLocal>(
     recv: RecvStream,
 ) {
     let counted = link.calls.enter();
+    link.note_call();
     let mut stream = CallStream::new(send, recv, reset::REFUSED);
     // Held as long as the head is, which is as long as the call takes.
     let mut charge = hub.bodies.account(BodySender::Peer(&link.peer));

@@ -15,6 +15,7 @@ mod labels;
 pub mod ledger;
 pub mod ledger_row;
 mod limits;
+pub mod links;
 pub mod log;
 pub mod losses;
 pub mod metrics;

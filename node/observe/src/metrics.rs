@@ -41,6 +41,7 @@ use super::labels::{
     StatusLabels, UpstreamLabels,
 };
 use super::limits::LimitMetrics;
+use super::links::LinkCounts;
 use super::losses::{LossMetrics, Losses};
 use super::notices;
 use super::queue::QueueMetrics;
@@ -93,6 +94,7 @@ struct Inner {
     queue: QueueMetrics,
     tunnels: TunnelMetrics,
     dns: DnsQueries,
+    links: LinkCounts,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
 }
@@ -195,6 +197,11 @@ impl Metrics {
     /// The counts of the DNS server.
     pub fn dns(&self) -> DnsQueries {
         self.0.dns.clone()
+    }
+
+    /// The counts of links between nodes.
+    pub fn links(&self) -> LinkCounts {
+        self.0.links.clone()
     }
 
     /// Shows the statements that `ring` knows.
@@ -317,10 +324,12 @@ impl Inner {
             queue: QueueMetrics::register(families),
             tunnels: TunnelMetrics::register(families),
             dns: DnsQueries::default(),
+            links: LinkCounts::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),
         };
         inner.dns.register(families);
+        inner.links.register(families);
         inner.connections.register(families);
         inner.register_requests(families);
         inner.register_states(families);

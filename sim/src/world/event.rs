@@ -127,6 +127,8 @@ pub(super) enum WorldEvent {
         attempt: (u64, u32),
         message: CallMessage,
     },
+    /// The dial for an attempt ran out of time.
+    Unreached { attempt: (u64, u32) },
     /// A request's deadline passes.
     Deadline { request: u64 },
     /// A fault begins.
@@ -216,6 +218,7 @@ impl WorldEvent {
             Self::Resumes { request, .. } => (30, *request),
             Self::LooksAround { attempt: it } => (31, attempt(it)),
             Self::LoadRead { node, .. } => (33, u64::from(node.0)),
+            Self::Unreached { attempt: it } => (34, attempt(it)),
             Self::Arrives { arrival, before } => (32, (*arrival as u64) << 32 | u64::from(*before)),
         }
     }

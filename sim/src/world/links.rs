@@ -247,6 +247,7 @@ impl World {
     pub(super) fn link_lost(&mut self, node: NodeIndex, peer: NodeIndex) {
         let process = self.nodes[node.at()].process.as_mut();
         if let Some(link) = process.and_then(|process| process.links.remove(&peer)) {
+            self.network.note_link(node, peer, false);
             let name = self.nodes[peer.at()].name.clone();
             self.deliver(node, Event::LinkDown { peer: name });
             self.peer_lost(node, peer, true, link.last_seen());
@@ -360,8 +361,24 @@ impl World {
         if !alive || is_cut || !self.nodes[peer.at()].runs(self.now) {
             return;
         }
+        self.link_both((node, incarnation), (peer, peer_incarnation));
+    }
+
+    /// Links two nodes, of which the first dialled.
+    pub(super) fn link_both(
+        &mut self,
+        (node, incarnation): (NodeIndex, IncarnationNumber),
+        (peer, peer_incarnation): (NodeIndex, IncarnationNumber),
+    ) {
+        let is_new = self.link_of(node, peer).is_none() && self.link_of(peer, node).is_none();
         self.linked(node, peer, peer_incarnation);
         self.linked(peer, node, incarnation);
+        if let Some(link) = self.link_of(node, peer).filter(|_| is_new) {
+            link.dialled_here = true;
+        }
+        if is_new {
+            self.count_opened(node, peer);
+        }
     }
 
     fn linked(&mut self, node: NodeIndex, peer: NodeIndex, peer_incarnation: IncarnationNumber) {
@@ -376,6 +393,7 @@ impl World {
             None => {}
         }
         let rtt = self.network.round_trip(node, peer);
+        self.network.note_link(node, peer, true);
         if let Some(process) = &mut self.nodes[node.at()].process {
             let link = process.links.entry(peer);
             link.or_insert_with(|| Link::new(now, peer_incarnation))

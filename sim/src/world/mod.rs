@@ -23,6 +23,7 @@ mod gossip;
 mod hop;
 mod links;
 pub(crate) mod node;
+mod opening;
 mod pings;
 mod policy;
 mod request;

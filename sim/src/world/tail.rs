@@ -106,6 +106,9 @@ impl WorldEvent {
                 format!("what belongs to {} is sent again", call(attempt))
             }
             Self::Cancels { call: it } => format!("{} is cancelled", call(it)),
+            Self::Unreached { attempt } => {
+                format!("the dial for {} runs out of time", call(attempt))
+            }
             Self::Deadline { request } => format!("the deadline of request {request} passes"),
             Self::Breaks { fault } => format!("fault {fault} begins"),
             Self::Heals { fault } => format!("fault {fault} is over"),

@@ -23,6 +23,7 @@ impl World {
                 incarnation,
                 ref report,
             } => self.load_read(node, incarnation, report),
+            WorldEvent::Unreached { attempt } => self.unreached(attempt),
             _ => {}
         }
     }

@@ -182,6 +182,7 @@ fn account_to_json(account: &AccountFact, status: &UpstreamStatus, now: Instant)
 const fn reach(reach: Reach) -> &'static str {
     match reach {
         Reach::Open => "open",
+        Reach::Unlinked => "unlinked",
         Reach::Silent => "silent",
         Reach::Down => "down",
         Reach::Closed => "closed",

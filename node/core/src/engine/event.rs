@@ -244,6 +244,11 @@ pub enum Event {
         /// Which peer.
         peer: NodeName,
     },
+    /// The connection to a peer was closed as idle, by either end ([`crate::links::idle`]): the peer is well.
+    LinkClosed {
+        /// Which peer.
+        peer: NodeName,
+    },
     /// Nothing was received on the connection to a peer for too long.
     LinkSilent {
         /// Which peer.

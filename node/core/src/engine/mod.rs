@@ -14,6 +14,7 @@ mod few;
 mod join;
 mod judge;
 mod load;
+mod linking;
 mod local;
 mod locals;
 mod peer;
@@ -32,6 +33,7 @@ use rand_core::Rng;
 
 use crate::fact::{Fact, FactChange, Phase, ServicesFact};
 use crate::ids::{Generation, ModelName, NodeName, Stamp, UpstreamName};
+use crate::links::MeshSize;
 use crate::notice::Notice;
 use crate::residency::{MeshRules, RulesFact};
 use crate::time::Instant;
@@ -93,6 +95,7 @@ pub struct Engine {
     forgot_at: Instant,
     /// The earliest of all peers; never later than the true one.
     suspicion_ends_at: Option<Instant>,
+    mesh_size: MeshSize,
     /// When the first rest of an account ends that the latest view shows.
     account_rest_ends_at: Option<Instant>,
     view_due: ViewDue,
@@ -126,6 +129,7 @@ impl Engine {
             peers_seen_at: now,
             forgot_at: now,
             suspicion_ends_at: None,
+            mesh_size: MeshSize::default(),
             account_rest_ends_at: None,
             view_due: ViewDue::Now,
             view_made_at: now,
@@ -168,7 +172,7 @@ impl Engine {
                 None => self.local_attempt_ended(now, &report, rng, effects),
                 Some(peer) => {
                     if let Some(peer) = self.peers.get_mut(peer) {
-                        peer.attempt_ended(now, &report);
+                        peer.attempt_ended(now, &report, self.mesh_size);
                         let ends_at = peer.next_wake();
                         self.suspicion_ends_at =
                             self.suspicion_ends_at.into_iter().chain(ends_at).min();
@@ -199,6 +203,7 @@ impl Engine {
             }
             Event::LinkUp { peer } => self.link_changed(now, peer, LinkStatus::Up, effects),
             Event::LinkDown { peer } => self.link_changed(now, peer, LinkStatus::Down, effects),
+            Event::LinkClosed { peer } => self.link_closed(&peer),
             Event::LinkSilent { peer } => self.link_changed(now, peer, LinkStatus::Silent, effects),
             Event::LinkRecovered { peer } => self.link_changed(now, peer, LinkStatus::Up, effects),
             Event::RttMeasured { peer, rtt } => {

@@ -35,7 +35,7 @@ impl Engine {
             generation: peer.generation,
             phase: peer.phase,
             live: peer.live,
-            reach: peer.reach(),
+            reach: peer.reach(self.mesh_size),
             rtt: peer.rtt,
             services: peer.services.clone(),
             upstreams: peer.upstreams.values().map(remote_status).collect(),

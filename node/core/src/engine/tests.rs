@@ -7,6 +7,7 @@ mod judgement;
 mod latency;
 mod load;
 mod refusals;
+mod unlinked;
 
 use std::collections::BTreeSet;
 

@@ -35,6 +35,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::credentials::Credentials;
 use crate::endpoint;
+use crate::gossip::task::GOSSIP_INTERVAL;
 use crate::{MeshHandle, MeshOptions, MeshParts, ServingRules, start};
 
 /// Longer than anything here takes; only a failing test waits for it.
@@ -96,6 +97,7 @@ impl TestMesh {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             advertise: None,
             seeds: Vec::new(),
+            gossip_interval: GOSSIP_INTERVAL,
             credentials: self.credentials(node),
             rules: ServingRules::default(),
             metrics: Metrics::new(node, "test"),
