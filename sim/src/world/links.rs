@@ -364,24 +364,12 @@ impl World {
         self.link_both((node, incarnation), (peer, peer_incarnation));
     }
 
-    /// Links two nodes, of which the first dialled.
-    pub(super) fn link_both(
+    pub(super) fn linked(
         &mut self,
-        (node, incarnation): (NodeIndex, IncarnationNumber),
-        (peer, peer_incarnation): (NodeIndex, IncarnationNumber),
+        node: NodeIndex,
+        peer: NodeIndex,
+        peer_incarnation: IncarnationNumber,
     ) {
-        let is_new = self.link_of(node, peer).is_none() && self.link_of(peer, node).is_none();
-        self.linked(node, peer, peer_incarnation);
-        self.linked(peer, node, incarnation);
-        if let Some(link) = self.link_of(node, peer).filter(|_| is_new) {
-            link.dialled_here = true;
-        }
-        if is_new {
-            self.count_opened(node, peer);
-        }
-    }
-
-    fn linked(&mut self, node: NodeIndex, peer: NodeIndex, peer_incarnation: IncarnationNumber) {
         let now = self.now;
         let links = |world: &Self| {
             let process = world.nodes[node.at()].process.as_ref()?;

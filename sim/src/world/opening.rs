@@ -37,6 +37,23 @@ impl World {
         process.links.get_mut(&peer)
     }
 
+    /// Links two nodes, of which the first dialled.
+    pub(super) fn link_both(
+        &mut self,
+        (node, incarnation): (NodeIndex, IncarnationNumber),
+        (peer, peer_incarnation): (NodeIndex, IncarnationNumber),
+    ) {
+        let is_new = self.link_of(node, peer).is_none() && self.link_of(peer, node).is_none();
+        self.linked(node, peer, peer_incarnation);
+        self.linked(peer, node, incarnation);
+        if let Some(link) = self.link_of(node, peer).filter(|_| is_new) {
+            link.dialled_here = true;
+        }
+        if is_new {
+            self.count_opened(node, peer);
+        }
+    }
+
     /// Gossip turns to a peer: over a link, or over one that it opens.
     pub(super) fn exchanged(&mut self, contact: Contact) {
         let Contact { at, from, to } = contact;
