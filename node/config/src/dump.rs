@@ -5,8 +5,6 @@ mod limits;
 mod load;
 mod oidc;
 
-use std::time::Duration;
-
 use grapevine_core::date::CalendarDay;
 use grapevine_core::dialect::{Dialect, PermittedLoss};
 use grapevine_core::engine::Probe;
