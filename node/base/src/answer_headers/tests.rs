@@ -37,11 +37,14 @@ fn left(headers: &AnswerHeaders) -> Vec<(String, Vec<u8>)> {
     pairs
 }
 
+/// Names and values.
+type Pairs = Vec<(String, Vec<u8>)>;
+
 /// The same is done to both forms, and leaves the same.
 fn alike<T: PartialEq + fmt::Debug>(
     lines: &[(&str, &str)],
     work: impl Fn(&mut AnswerHeaders) -> T,
-) -> (T, Vec<(String, Vec<u8>)>) {
+) -> (T, Pairs) {
     let [mut fields, mut map] = both(lines);
     let done = [work(&mut fields), work(&mut map)];
     assert_eq!(left(&fields), left(&map));
