@@ -117,7 +117,7 @@ fn whole(
     }
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| MALFORMED)?;
     let is_http10 = parsed.version == Some(0);
-    let stated = Stated::of(parsed.headers, is_http10)?;
+    let stated = Stated::of(parsed.headers, is_http10);
     // Where they stand, until the bytes are nobody else's.
     let place = |part: &[u8]| {
         let start = part.as_ptr().addr() - incoming.as_ptr().addr();
@@ -131,6 +131,8 @@ fn whole(
     }
     let bytes = take(incoming, end);
     let uri = Uri::from_maybe_shared(bytes.slice(target)).map_err(|_| MALFORMED)?;
+    // A request that is wrong in two ways is refused for the same one in whatever pieces it arrives.
+    let stated = stated?;
     let mut headers = HeaderMap::with_capacity(count);
     for (name, value) in places.into_iter().take(count) {
         let name = HeaderName::from_bytes(&bytes[name]).map_err(|_| MALFORMED)?;
