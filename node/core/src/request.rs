@@ -17,6 +17,8 @@ mod action;
 mod attempts;
 mod call;
 mod fallback;
+mod progress;
+mod rest;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -28,12 +30,13 @@ use std::time::Duration;
 pub use action::{Action, AttemptEvent, AttemptId, EndedAttempt, RequestError};
 pub use call::{LongWait, RequestReport, UpstreamCall};
 pub use fallback::{FallbackCause, FallbackModels, FallbackStep};
+pub use rest::{REST_AWAITED_MAX, REST_BYTES_MAX};
 pub use terms::{FailoverPolicy, RequestPriority, RequestTerms};
 
 use crate::Instant;
 use crate::engine::Event;
 use crate::fact::Load;
-use crate::limit::{InFlightGuard, RequestGuard};
+use crate::limit::{InFlightGuard, RequestGuard, RestGuard};
 use crate::outcome::{Blame, Finding, Next, Outcome};
 use crate::route::{Choice, Plan, PlanError};
 use crate::view::UpstreamView;
@@ -76,6 +79,8 @@ struct Attempt {
     call: UpstreamCall,
     /// How it ends when its body does; `None` before the head.
     status: Option<Outcome>,
+    /// Its slot among the answers whose rest is awaited; `None` where that is not so.
+    rest: Option<RestGuard>,
     _in_flight: InFlightGuard,
 }
 
@@ -146,7 +151,9 @@ impl Request {
         if self.held == Some(attempt) {
             return match event {
                 AttemptEvent::Head { .. } => None,
-                AttemptEvent::FirstByte { .. } => Some(Action::Relay(attempt)),
+                AttemptEvent::FirstByte { .. } | AttemptEvent::FirstPiece { .. } => {
+                    Some(Action::Relay(attempt))
+                }
                 // Only its head ever came: an error of our own explains more.
                 AttemptEvent::Failed { .. } => Some(Action::Fail(self.error.clone())),
                 AttemptEvent::Stalled => None,
@@ -174,8 +181,13 @@ impl Request {
                 };
                 self.head_came(now, attempt, outcome, detail)
             }
+            AttemptEvent::FirstPiece { bytes, length } => {
+                self.first_byte_came(now);
+                self.first_piece_came(now, attempt, bytes, length)
+            }
             AttemptEvent::FirstByte { finding: None } => {
                 self.first_byte_came(now);
+                self.rest_is_over();
                 Action::Relay(attempt)
             }
             AttemptEvent::FirstByte {
@@ -240,54 +252,6 @@ impl Request {
         self.end(now, outcome, detail);
     }
 
-    /// The reports for the engine since the last call, in order.
-    #[must_use]
-    pub fn reports(&mut self) -> Vec<RequestReport> {
-        std::mem::take(&mut self.reports)
-    }
-
-    /// Attempts that another plan may have; at least 1.
-    pub fn attempts_left(&self) -> u32 {
-        let max = self.attempts_max();
-        max.saturating_sub(self.attempts()).max(1)
-    }
-
-    /// Attempts begun so far, with those that found no room.
-    pub fn attempts(&self) -> u32 {
-        let ended = u32::try_from(self.ended.len()).unwrap_or(u32::MAX);
-        ended.saturating_add(u32::from(self.in_flight.is_some()))
-    }
-
-    /// The attempt whose answer is kept for when nothing better comes.
-    pub const fn held(&self) -> Option<AttemptId> {
-        self.held
-    }
-
-    /// When the attempt in flight began.
-    pub fn began_at(&self) -> Option<Instant> {
-        Some(self.in_flight.as_ref()?.call.began_at())
-    }
-
-    /// The attempt in flight.
-    pub fn in_flight(&self) -> Option<AttemptId> {
-        Some(self.in_flight.as_ref()?.id)
-    }
-
-    /// Attempts that are over, in their order.
-    pub fn ended(&self) -> &[EndedAttempt] {
-        &self.ended
-    }
-
-    /// From the start of the attempt with the last answer to the first byte of it; zero where none came.
-    pub const fn first_byte(&self) -> Duration {
-        self.first_byte
-    }
-
-    /// Hands over the attempts that are over and the rest of the plan, for the record.
-    pub fn into_history(self) -> (Vec<EndedAttempt>, VecDeque<Choice>) {
-        (self.ended, self.plan)
-    }
-
     fn load_came(&mut self, load: Option<Load>, is_urgent: bool) {
         let peer = self
             .in_flight
@@ -332,21 +296,29 @@ impl Request {
 
     fn first_byte_came(&mut self, now: Instant) {
         if let Some(attempt) = &mut self.in_flight {
-            self.first_byte = attempt.call.first_byte_came(now);
+            self.first_byte = match &attempt.rest {
+                None => attempt.call.first_byte_came(now),
+                // The upstream began before: the client waits for all of it.
+                Some(_) => now.since(attempt.call.began_at()),
+            };
         }
     }
 
     fn failed(&mut self, now: Instant, outcome: Outcome, detail: String, has_load: bool) -> Action {
-        let has_head = self
-            .in_flight
-            .as_ref()
-            .is_some_and(|it| it.status.is_some());
+        let in_flight = self.in_flight.as_ref();
+        let (has_head, has_begun) = in_flight.map_or((false, false), |it| {
+            (it.status.is_some(), it.rest.is_some())
+        });
         let outcome = match outcome {
             // Nothing of the body was seen: a connection that broke early.
-            Outcome::BrokenOff if has_head => Outcome::Reset,
+            Outcome::BrokenOff if has_head && !has_begun => Outcome::Reset,
             outcome => outcome,
         };
-        let verdict = outcome.verdict(&self.terms.policy.retry_on);
+        let judged = match has_begun {
+            true => rest::as_before_commit(outcome),
+            false => outcome,
+        };
+        let verdict = judged.verdict(&self.terms.policy.retry_on);
         if let (Outcome::Refused(_), Some(attempt)) = (outcome, &self.in_flight) {
             self.refused
                 .push(Arc::clone(&attempt.choice.candidate.upstream));

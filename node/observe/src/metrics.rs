@@ -22,6 +22,7 @@ use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_base::queue::QueueHandle;
 use grapevine_base::websocket::counts::TunnelCounts;
+use grapevine_core::limit::RetryBudget;
 use grapevine_core::request::FallbackCause;
 use grapevine_core::view::View;
 use grapevine_keys::ring::KeyRing;
@@ -31,6 +32,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::accounts::AccountMetrics;
+use super::answers::AnswerMetrics;
 use super::bodies::BodyMemory;
 use super::credentials::CredentialMetrics;
 use super::dns::DnsQueries;
@@ -87,6 +89,7 @@ struct Inner {
     keys: KeyMetrics,
     limits: LimitMetrics,
     accounts: AccountMetrics,
+    answers: AnswerMetrics,
     queue: QueueMetrics,
     tunnels: TunnelMetrics,
     dns: DnsQueries,
@@ -209,6 +212,11 @@ impl Metrics {
         self.0.accounts.clone()
     }
 
+    /// Shows the answers on their way that `budget` counts.
+    pub fn show_budget(&self, budget: RetryBudget) {
+        self.0.answers.show(budget);
+    }
+
     /// Shows the requests that wait in `queue`.
     pub fn show_queue(&self, queue: QueueHandle) {
         self.0.queue.show(queue);
@@ -274,6 +282,7 @@ impl Metrics {
         metrics.keys.read();
         metrics.limits.read();
         metrics.accounts.read(view);
+        metrics.answers.read();
         metrics.queue.read();
         metrics.tunnels.read();
     }
@@ -309,6 +318,7 @@ impl Inner {
             keys: KeyMetrics::register(families),
             limits: LimitMetrics::register(families),
             accounts: AccountMetrics::register(families),
+            answers: AnswerMetrics::register(families),
             queue: QueueMetrics::register(families),
             tunnels: TunnelMetrics::register(families),
             dns: DnsQueries::default(),

@@ -214,6 +214,11 @@ impl World {
                     let came = AttemptEvent::FirstByte { finding };
                     self.on_attempt(id, attempt, came)
                 }
+                // No event of this world says that more of an answer is to come.
+                Action::AwaitRest { attempt, .. } => {
+                    let came = AttemptEvent::FirstByte { finding: None };
+                    self.on_attempt(id, attempt, came)
+                }
                 Action::Pause { until } => {
                     let attempts = self.attempts_of(id);
                     self.plan(

@@ -129,6 +129,7 @@ impl Request {
             choice: choice.clone(),
             call,
             status: None,
+            rest: None,
             _in_flight: guard,
         });
         Some(Action::Try {

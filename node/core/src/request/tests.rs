@@ -2,6 +2,7 @@
 
 use super::*;
 mod fallbacks;
+mod rest;
 
 use crate::account::{AccountSpec, QuotaScope};
 use crate::forwarding::PathScope;
@@ -130,6 +131,10 @@ fn short(action: &Action) -> String {
         Action::Try { choice, .. } => format!("try {}", choice.candidate.upstream.node),
         Action::Pause { until } => format!("pause {} ms", NOW.until(*until).as_millis()),
         Action::AwaitBody(attempt) => format!("await {}", attempt.index()),
+        Action::AwaitRest { attempt, until } => {
+            let waits = NOW.until(*until).as_millis();
+            format!("await the rest of {} until {waits} ms", attempt.index())
+        }
         Action::Relay(attempt) => format!("relay {}", attempt.index()),
         Action::Fail(RequestError::Failed(outcome)) => format!("fail {}", outcome.as_str()),
         Action::Fail(error) => format!("fail {error:?}"),
