@@ -7,8 +7,9 @@
 //!
 //! The driver's loop: [`Request::start`] with a plan, then for each [`Action`] what its documentation says, until
 //! [`Action::Relay`] or [`Action::Fail`]. After the relay it reports how the body ended. [`Request::reports`] holds
-//! what must go to the engine, after every call. Attempts have ids, so that more than one may be in flight at once;
-//! today one is.
+//! what must go to the engine, after every call. Attempts have ids, since two may be in flight at once: where
+//! [`Request::hedge_at`] passes, [`Request::hedge`] may begin a second one beside the first. After every event the driver
+//! drops what it does for attempts that are not [in flight](Request::is_in_flight) any more.
 //!
 //! Invariants: at most `attempts_max` attempts begin; every attempt that begins is reported once; nothing is
 //! relayed after another answer was.
@@ -17,6 +18,7 @@ mod action;
 mod attempts;
 mod call;
 mod fallback;
+mod hedge;
 mod progress;
 mod rest;
 mod terms;
@@ -30,8 +32,9 @@ use std::time::Duration;
 pub use action::{Action, AttemptEvent, AttemptId, EndedAttempt, RequestError};
 pub use call::{LongWait, RequestReport, UpstreamCall};
 pub use fallback::{FallbackCause, FallbackModels, FallbackStep};
+pub use hedge::{HEDGE_AFTER_MIN, HedgeResult};
 pub use rest::{REST_AWAITED_MAX, REST_BYTES_MAX};
-pub use terms::{FailoverPolicy, RequestPriority, RequestTerms};
+pub use terms::{FailoverPolicy, HedgeTerms, RequestPriority, RequestTerms};
 
 use crate::Instant;
 use crate::engine::Event;
@@ -40,6 +43,7 @@ use crate::limit::{InFlightGuard, RequestGuard, RestGuard};
 use crate::outcome::{Blame, Finding, Next, Outcome};
 use crate::route::{Choice, Plan, PlanError};
 use crate::view::UpstreamView;
+use hedge::Hedge;
 
 /// One request; see the module.
 #[derive(Debug)]
@@ -52,7 +56,10 @@ pub struct Request {
     is_last_resort: bool,
     /// A second plan was made, after a peer refused and reported its true load.
     is_replanned: bool,
+    /// The attempt in flight; of two, the one that things happened to last.
     in_flight: Option<Attempt>,
+    /// The second attempt beside it; `None` where there may be none.
+    hedge: Option<Box<Hedge>>,
     ended: Vec<EndedAttempt>,
     /// The changes of model so far.
     fallbacks: Vec<FallbackStep>,
@@ -81,12 +88,14 @@ struct Attempt {
     status: Option<Outcome>,
     /// Its slot among the answers whose rest is awaited; `None` where that is not so.
     rest: Option<RestGuard>,
-    _in_flight: InFlightGuard,
+    /// `None` where there was no room for it.
+    _in_flight: Option<InFlightGuard>,
 }
 
 impl Request {
     /// A request that was let in and counted by `guard`.
-    pub fn new(terms: RequestTerms, guard: RequestGuard) -> Self {
+    pub fn new(mut terms: RequestTerms, guard: RequestGuard) -> Self {
+        let hedge = Hedge::of(std::mem::take(&mut terms.hedge));
         Self {
             terms,
             guard,
@@ -94,6 +103,7 @@ impl Request {
             is_last_resort: false,
             is_replanned: false,
             in_flight: None,
+            hedge,
             ended: Vec::new(),
             fallbacks: Vec::new(),
             refused: Vec::new(),
@@ -159,13 +169,14 @@ impl Request {
                 AttemptEvent::Stalled => None,
             };
         }
+        self.turn_to(attempt);
         if self.in_flight.as_ref().is_none_or(|it| it.id != attempt) {
             return None;
         }
-        if matches!(event, AttemptEvent::Stalled) && !self.may_move() {
+        if matches!(event, AttemptEvent::Stalled) && self.beside().is_none() && !self.may_move() {
             return None;
         }
-        Some(match event {
+        match event {
             AttemptEvent::Head {
                 status,
                 retry_after,
@@ -183,12 +194,11 @@ impl Request {
             }
             AttemptEvent::FirstPiece { bytes, length } => {
                 self.first_byte_came(now);
-                self.first_piece_came(now, attempt, bytes, length)
+                Some(self.first_piece_came(now, attempt, bytes, length))
             }
             AttemptEvent::FirstByte { finding: None } => {
                 self.first_byte_came(now);
-                self.rest_is_over();
-                Action::Relay(attempt)
+                Some(self.relay(now, attempt))
             }
             AttemptEvent::FirstByte {
                 finding: Some(finding),
@@ -210,7 +220,7 @@ impl Request {
                 self.load_came(load, true);
                 self.failed(now, outcome, detail, has_load)
             }
-        })
+        }
     }
 
     /// The pause of [`Action::Pause`] is over.
@@ -249,6 +259,7 @@ impl Request {
 
     /// The relayed answer broke off, or nobody waits any more. Does nothing where no attempt is in flight.
     pub fn broke_off(&mut self, now: Instant, outcome: Outcome, detail: Option<String>) {
+        self.end_beside(now, outcome, None);
         self.end(now, outcome, detail);
     }
 
@@ -272,7 +283,7 @@ impl Request {
         attempt: AttemptId,
         outcome: Outcome,
         detail: Option<String>,
-    ) -> Action {
+    ) -> Option<Action> {
         let verdict = outcome.verdict(&self.terms.policy.retry_on);
         let cause = outcome.finding().and_then(FallbackCause::of);
         let cause = cause.filter(|cause| self.may_fall_back(*cause));
@@ -280,7 +291,7 @@ impl Request {
             if let Some(attempt) = &mut self.in_flight {
                 attempt.status = Some(outcome);
             }
-            return Action::AwaitBody(attempt);
+            return Some(Action::AwaitBody(attempt));
         }
         self.first_byte_came(now);
         self.end(now, outcome, detail);
@@ -288,10 +299,15 @@ impl Request {
         if outcome.finding().is_some_and(Finding::may_be_given) {
             self.held = Some(attempt);
         }
-        match cause {
-            Some(cause) => self.change_model(cause, verdict.costs_retry),
-            None => self.go_on(now, verdict.costs_retry),
+        if let Some(cause) = cause {
+            // The other of two asks the model that cannot.
+            self.end_beside(now, Outcome::Cancelled, None);
+            return Some(self.change_model(cause, verdict.costs_retry));
         }
+        if self.goes_on_beside() {
+            return None;
+        }
+        Some(self.go_on(now, verdict.costs_retry))
     }
 
     fn first_byte_came(&mut self, now: Instant) {
@@ -304,7 +320,13 @@ impl Request {
         }
     }
 
-    fn failed(&mut self, now: Instant, outcome: Outcome, detail: String, has_load: bool) -> Action {
+    fn failed(
+        &mut self,
+        now: Instant,
+        outcome: Outcome,
+        detail: String,
+        has_load: bool,
+    ) -> Option<Action> {
         let in_flight = self.in_flight.as_ref();
         let (has_head, has_begun) = in_flight.map_or((false, false), |it| {
             (it.status.is_some(), it.rest.is_some())
@@ -325,7 +347,13 @@ impl Request {
         }
         self.end(now, outcome, Some(detail));
         self.error = RequestError::Failed(outcome);
-        match verdict.next {
+        if matches!(outcome, Outcome::Cancelled | Outcome::DeadlinePassed) {
+            self.end_beside(now, outcome, None);
+        }
+        if self.goes_on_beside() {
+            return None;
+        }
+        Some(match verdict.next {
             Next::Answer | Next::Stop => self.last_answer(),
             // The peer's state is newer than the plan: plan again, once.
             Next::GoOn if has_load && !self.is_replanned => {
@@ -333,7 +361,7 @@ impl Request {
                 Action::Plan
             }
             Next::GoOn => self.go_on(now, verdict.costs_retry && !has_load),
-        }
+        })
     }
 
     fn go_on(&mut self, now: Instant, costs_retry: bool) -> Action {
@@ -361,7 +389,7 @@ impl Request {
 
     fn end(&mut self, now: Instant, outcome: Outcome, detail: Option<String>) {
         if let Some(attempt) = self.in_flight.take() {
-            self.over(now, attempt.choice, attempt.call, outcome, detail);
+            self.over(now, attempt, outcome, detail);
         }
     }
 }

@@ -119,6 +119,8 @@ pub enum RequestError {
 /// An attempt that is over.
 #[derive(Debug)]
 pub struct EndedAttempt {
+    /// It.
+    pub id: AttemptId,
     /// The candidate.
     pub choice: Choice,
     /// The model that it was asked for, where the request names one.

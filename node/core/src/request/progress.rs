@@ -23,7 +23,8 @@ impl Request {
     /// Attempts begun so far, with those that found no room.
     pub fn attempts(&self) -> u32 {
         let ended = u32::try_from(self.ended.len()).unwrap_or(u32::MAX);
-        ended.saturating_add(u32::from(self.in_flight.is_some()))
+        let in_flight = u32::from(self.in_flight.is_some()) + u32::from(self.beside().is_some());
+        ended.saturating_add(in_flight)
     }
 
     /// The attempt whose answer is kept for when nothing better comes.
@@ -31,17 +32,17 @@ impl Request {
         self.held
     }
 
-    /// When the attempt in flight began.
+    /// When the attempt in flight began; of two, the one that things happened to last.
     pub fn began_at(&self) -> Option<Instant> {
         Some(self.in_flight.as_ref()?.call.began_at())
     }
 
-    /// The attempt in flight.
+    /// The attempt in flight; of two, the one that things happened to last.
     pub fn in_flight(&self) -> Option<AttemptId> {
         Some(self.in_flight.as_ref()?.id)
     }
 
-    /// Attempts that are over, in their order.
+    /// Attempts that are over, in the order in which they began.
     pub fn ended(&self) -> &[EndedAttempt] {
         &self.ended
     }

@@ -43,15 +43,17 @@ impl Request {
                 let until = now + REST_AWAITED_MAX;
                 Action::AwaitRest { attempt, until }
             }
-            _ => Action::Relay(attempt),
+            _ => self.relay(now, attempt),
         }
     }
 
-    /// The client gets what came, or nobody waits any more.
-    pub(super) fn rest_is_over(&mut self) {
+    /// The commit point: the client gets the answer of the attempt in flight.
+    pub(super) fn relay(&mut self, now: Instant, attempt: AttemptId) -> Action {
         if let Some(attempt) = &mut self.in_flight {
             attempt.rest = None;
         }
+        self.wins(now);
+        Action::Relay(attempt)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 mod fallbacks;
+mod hedge;
 mod rest;
 
 use crate::account::{AccountSpec, QuotaScope};
@@ -32,6 +33,7 @@ fn choice(upstream: UpstreamView) -> Choice {
         measured: true,
         whole_measured: true,
         tries: ByClass::default(),
+        p95: ByClass::default(),
         incumbent: false,
         account_rests_until: None,
     });
@@ -79,6 +81,7 @@ fn terms() -> RequestTerms {
         fallbacks: FallbackModels::default(),
         is_stream: true,
         shape: RequestShape::default(),
+        hedge: HedgeTerms::Off,
         arrived_at: NOW,
         number: 1,
         client: 1,
