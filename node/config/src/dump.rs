@@ -1,6 +1,7 @@
 //! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
 
 mod auth;
+mod hedge;
 mod limits;
 mod oidc;
 
@@ -256,7 +257,7 @@ fn routing(routing: &RoutingConfig) -> Value {
         "attempts": routing.attempts_max,
         "deadline": format_duration(routing.deadline),
         "retry_on": words.chain(retry_on.statuses.iter().map(|status| json!(status))).collect::<Vec<_>>(),
-        "hedge": "off",
+        "hedge": hedge::shown(routing.hedge),
         "cache_weight": routing.cache_weight,
         "seal_keys": match &routing.seal {
             SealSource::Written(secrets) => Some(vec![REDACTED; secrets.len()]),
@@ -344,6 +345,7 @@ fn key(key: &KeyConfig) -> Value {
         "concurrency": key.limits.concurrency,
         "limits": limits::of_models(&key.model_limits),
         "weight": key.weight.map(KeyWeight::get),
+        "hedge": hedge::of_key(key.hedge),
         "expires": key.expires_at.map(|at| CalendarDay::of(at).to_string()),
     })
 }

@@ -31,15 +31,6 @@ impl HedgeBudget {
         }
     }
 
-    /// The same, with what `other` has saved up: the share was changed.
-    #[must_use]
-    pub fn with_balance_of(self, other: &Self) -> Self {
-        Self {
-            balance: Arc::clone(&other.balance),
-            ..self
-        }
-    }
-
     /// A request was let in.
     pub fn request(&self) {
         let add = |balance: i64| (balance < RESERVE).then(|| (balance + self.deposit).min(RESERVE));
@@ -74,13 +65,5 @@ mod tests {
         }
         let saved = (0..100).take_while(|_| budget.take()).count();
         assert_eq!(saved, 10);
-    }
-
-    #[test]
-    fn another_share_keeps_what_was_saved_up() {
-        let before = HedgeBudget::of(Share::clamped(1.0));
-        before.request();
-        let after = HedgeBudget::of(Share::clamped(0.5)).with_balance_of(&before);
-        assert!(after.take() && !after.take() && !before.take());
     }
 }

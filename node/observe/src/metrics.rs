@@ -190,6 +190,7 @@ impl Metrics {
         metrics.connections.request_ended(record.error);
         metrics.usage.request(record, view);
         metrics.accounts.request(record);
+        metrics.answers.request(record);
     }
 
     /// The counts of the DNS server.

@@ -107,13 +107,13 @@ impl UsageSum {
     fn of(row: &LedgerRow) -> Self {
         let is_served = row.upstream.is_some() && row.status < 400;
         Self {
-            requests: 1,
-            failed: u64::from(row.outcome != "ok"),
+            requests: u64::from(!row.is_second_call()),
+            failed: u64::from(row.outcome != "ok" && !row.is_second_call()),
             tokens_in: row.tokens_in.unwrap_or_default(),
             tokens_cached: row.tokens_cached.unwrap_or_default(),
             tokens_out: row.tokens_out.unwrap_or_default(),
             cost_nano_usd: row.cost_nano_usd.unwrap_or_default(),
-            unpriced: u64::from(is_served && row.cost_nano_usd.is_none()),
+            unpriced: u64::from(is_served && !row.is_second_call() && row.cost_nano_usd.is_none()),
         }
     }
 }

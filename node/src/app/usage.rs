@@ -106,9 +106,12 @@ impl UsageDesk {
             return;
         }
         let row = LedgerRow::of(record, &self.0.region);
-        self.0.book.count(clock::wall(), &row);
-        if let Some(ledger) = &self.0.ledger {
-            ledger.record(row);
+        let lost = LedgerRow::of_loser(record, &self.0.region);
+        for row in [row].into_iter().chain(lost) {
+            self.0.book.count(clock::wall(), &row);
+            if let Some(ledger) = &self.0.ledger {
+                ledger.record(row);
+            }
         }
     }
 

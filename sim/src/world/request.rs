@@ -10,7 +10,8 @@ use grapevine_core::latency::STALL_MIN;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Finding, Outcome};
 use grapevine_core::request::{
-    Action, AttemptEvent, AttemptId, FallbackModels, HedgeTerms, Request, RequestPriority, RequestTerms,
+    Action, AttemptEvent, AttemptId, FallbackModels, HedgeTerms, Request, RequestPriority,
+    RequestTerms,
 };
 use grapevine_core::residency::{ClientOrigin, Permitted, ResidencyQuestion};
 use grapevine_core::route::{Choice, RouteReason};

@@ -7,6 +7,7 @@ mod draining;
 mod flood;
 mod geography;
 mod harness;
+mod hedging;
 mod held_answers;
 mod issued_keys;
 mod layouts;

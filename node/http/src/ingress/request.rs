@@ -7,6 +7,7 @@
 
 mod called;
 mod fallback;
+mod race;
 mod rest;
 mod tunnel;
 
@@ -188,6 +189,13 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
                 Action::PlanFor { model } => {
                     let planned = self.plan_for(&model);
                     self.track.start_fallback(planned)
+                }
+                Action::Try {
+                    attempt,
+                    choice,
+                    is_last_resort,
+                } if self.track.hedges() => {
+                    Box::pin(self.race(attempt, choice, is_last_resort)).await
                 }
                 Action::Try {
                     attempt,

@@ -70,7 +70,7 @@ impl Begun<'_> {
     ///
     /// # Errors
     /// Where it broke.
-    async fn gather(&mut self, until: Instant) -> Result<(), CallFailure> {
+    pub(super) async fn gather(&mut self, until: Instant) -> Result<(), CallFailure> {
         let Some(Some(first)) = self.first.take() else {
             return Ok(());
         };
