@@ -1,6 +1,7 @@
 //! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
 
 mod auth;
+mod fallback;
 mod hedge;
 mod limits;
 mod oidc;
@@ -12,8 +13,6 @@ use grapevine_core::dialect::{Dialect, PermittedLoss};
 use grapevine_core::engine::Probe;
 use grapevine_core::forwarding::ExtraPath;
 use grapevine_core::homes::Home;
-use grapevine_core::ids::ModelName;
-use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::{Residency, Rule, Unknown};
 use grapevine_keys::rights::KeyWeight;
 use http::{HeaderName, HeaderValue};
@@ -263,7 +262,7 @@ fn routing(routing: &RoutingConfig) -> Value {
             SealSource::Written(secrets) => Some(vec![REDACTED; secrets.len()]),
             SealSource::Authority(_) | SealSource::Kept(_) => None,
         },
-        "fallback_models": routing.fallback_models.iter().map(fallback).collect::<Map<_, _>>(),
+        "fallback_models": routing.fallback_models.iter().map(fallback::shown).collect::<Map<_, _>>(),
     })
 }
 
@@ -273,12 +272,6 @@ fn lossy(lossy: &PermittedLoss) -> Value {
         PermittedLoss::Anything => json!("allow"),
         PermittedLoss::Listed(paths) => json!(texts(paths)),
     }
-}
-
-fn fallback((model, fallback): (&ModelName, &FallbackModels)) -> (String, Value) {
-    let on = fallback.on.iter().map(|cause| cause.as_str());
-    let shown = json!({"models": texts(&fallback.models), "on": on.collect::<Vec<_>>()});
-    (model.to_string(), shown)
 }
 
 fn geo(geo: &GeoConfig, residency: &Residency) -> Value {

@@ -241,10 +241,8 @@ impl Request {
     /// Where in the plan the second attempt beside `first` goes.
     fn second(&self, first: &Choice) -> Option<usize> {
         let first = &first.candidate.upstream;
-        let may = |choice: &Choice| {
-            let is_measured = choice.candidate.is_measured(self.terms.shape.class);
-            is_measured && self.again(choice) == Again::First
-        };
+        // Measured or not: one that stands by was never asked, and is what is left.
+        let may = |choice: &Choice| self.again(choice) == Again::First;
         let differs: [fn(&Choice, &crate::view::UpstreamView) -> bool; 3] = [
             |choice, first| choice.candidate.upstream.region != first.region,
             |choice, first| choice.candidate.upstream.node != first.node,
