@@ -165,6 +165,7 @@ fn run_one(
     summary::print(&scenario, &run, out)?;
     if baselines {
         summary::compare(&scenario, seed, &run, out)?;
+        summary::compare_engines(&scenario, seed, out)?;
     }
     writeln!(out, "digest: {}", run.digest)?;
     print_violation(file, seed, &run, out)?;

@@ -7,6 +7,7 @@
 //! Nothing here is known to a node unless an attempt or a probe shows it. How slow one attempt happens
 //! to be is hashed from the request's number, so that every policy meets the same draw.
 
+mod engine;
 mod faults;
 #[cfg(test)]
 mod tests;
@@ -18,16 +19,19 @@ use std::time::Duration;
 use grapevine_core::Instant;
 use grapevine_core::ids::ModelName;
 use grapevine_core::outcome::{Finding, Outcome, Stage};
+use grapevine_core::reported::LoadReading;
 
 use crate::chance;
 use crate::scenario::{ClientFault, ErrorAnswer, Upstream, UpstreamFault};
+use engine::EngineState;
+pub(crate) use engine::Prompt;
 use faults::{Asked, Faults};
 
 /// A connection that is refused.
 const REFUSED: Duration = Duration::from_millis(3);
 
 /// A list of models, or a quick error.
-const QUICK: Duration = Duration::from_millis(20);
+pub(crate) const QUICK: Duration = Duration::from_millis(20);
 
 /// How long a probe waits.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +66,8 @@ pub(crate) struct Endpoint {
     working: BTreeMap<CallKey, Work>,
     /// Calls that wait for one, the first in front.
     line: VecDeque<CallKey>,
+    /// What reports its load and caches prompts, where it does.
+    engine: Option<EngineState>,
 }
 
 /// A call that holds a slot.
@@ -82,6 +88,8 @@ pub(crate) struct Reaction {
     pub(crate) error: Option<Arc<ErrorAnswer>>,
     /// Its body breaks off after this share of it.
     pub(crate) breaks_after: Option<f64>,
+    /// The tokens of its prompt that were in a cache.
+    pub(crate) cached: u64,
 }
 
 impl Reaction {
@@ -91,6 +99,7 @@ impl Reaction {
             outcome,
             error: None,
             breaks_after: None,
+            cached: 0,
         }
     }
 
@@ -137,6 +146,8 @@ pub(crate) struct Demand<'a> {
     pub(crate) making: Duration,
     /// From the first byte to the last.
     pub(crate) body: Duration,
+    /// What an engine reads before, where it has a cache.
+    pub(crate) conversation: Option<Prompt>,
 }
 
 impl Endpoint {
@@ -158,6 +169,7 @@ impl Endpoint {
             arrived: VecDeque::new(),
             working: BTreeMap::new(),
             line: VecDeque::new(),
+            engine: upstream.engine.map(EngineState::new),
         }
     }
 
@@ -233,8 +245,11 @@ impl Endpoint {
         let patience = demand.patience;
         let factor = (self.spread * chance::to_normal(demand.draw)).exp();
         let first_byte = self.median(asked).mul_f64(factor * demand.prompt);
-        let after = first_byte + demand.making;
-        let reaction = if self.faults.is_down() {
+        let engine = self.engine.as_mut().zip(demand.conversation);
+        let read = engine.map(|(engine, prompt)| engine.reads(prompt));
+        let (reading, cached) = read.unwrap_or_default();
+        let after = first_byte + reading + demand.making;
+        let mut reaction = if self.faults.is_down() {
             // It waited in line meanwhile.
             Reaction::new(Duration::ZERO, Outcome::Reset)
         } else if self.faults.hangs(asked) || after > patience {
@@ -242,6 +257,7 @@ impl Endpoint {
         } else {
             self.answers(after, demand)
         };
+        reaction.cached = cached;
         let work = Work {
             began_at: now,
             ends_at: now + reaction.after + demand.body,
@@ -276,6 +292,9 @@ impl Endpoint {
     /// A call is over, whether it was worked on, waited or was refused. Returns the call that begins next.
     pub(crate) fn leave(&mut self, key: CallKey) -> Option<CallKey> {
         if self.working.remove(&key).is_some() {
+            if let Some(engine) = &mut self.engine {
+                engine.ends_one();
+            }
             return self.line.pop_front();
         }
         self.line.retain(|other| *other != key);
@@ -285,6 +304,18 @@ impl Endpoint {
     /// Calls that it works on, and that wait for it.
     pub(crate) fn in_flight(&self) -> usize {
         self.working.len() + self.line.len()
+    }
+
+    /// What it reports of its load.
+    pub(crate) fn load(&self) -> LoadReading {
+        match &self.engine {
+            _ if self.faults.is_down() => LoadReading::Failed,
+            Some(engine) => {
+                let (running, waiting) = (self.working.len(), self.line.len());
+                LoadReading::Read(engine.metrics(running, waiting, self.capacity))
+            }
+            None => LoadReading::Absent,
+        }
     }
 
     /// Whether its answers are paused.

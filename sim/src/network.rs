@@ -10,6 +10,8 @@
 use std::time::Duration;
 
 use grapevine_core::Instant;
+use grapevine_core::link::DIAL_ROUND_TRIPS;
+use grapevine_core::links::MeshSize;
 use rand_chacha::ChaCha8Rng;
 
 use crate::atlas::{Atlas, RegionIndex};
@@ -40,6 +42,24 @@ pub(crate) struct Network {
     sent: Vec<u64>,
     /// What the lines of the nodes carry; `None` does not limit them.
     wires: Option<Wires>,
+    /// In a mesh too large to be linked whole: which pairs are linked, and what gossip sent since the last look.
+    contacts: Option<Contacts>,
+}
+
+/// Who is linked to whom, and who turned to whom.
+#[derive(Debug)]
+struct Contacts {
+    nodes: usize,
+    linked: Vec<bool>,
+    made: Vec<Contact>,
+}
+
+/// A message of gossip from one node to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contact {
+    pub(crate) at: Instant,
+    pub(crate) from: NodeIndex,
+    pub(crate) to: NodeIndex,
 }
 
 /// A fault of the network, while it lasts.
@@ -71,8 +91,16 @@ impl Network {
         seed: u64,
     ) -> Self {
         let wires = bandwidth.map(|bandwidth| Wires::new(bandwidth, regions.len()));
-        let sent = vec![0; regions.len()];
+        let nodes = regions.len();
+        let sent = vec![0; nodes];
+        let contacts = || Contacts {
+            nodes,
+            linked: vec![false; nodes * nodes],
+            made: Vec::new(),
+        };
+        let is_large = MeshSize::of(nodes - 1) == MeshSize::Large;
         Self {
+            contacts: is_large.then(contacts),
             atlas,
             regions,
             jitter,
@@ -81,6 +109,34 @@ impl Network {
             rng: chance::network(seed),
             sent,
             wires,
+        }
+    }
+
+    /// Notes whether two nodes are linked.
+    pub(crate) fn note_link(&mut self, from: NodeIndex, to: NodeIndex, is_linked: bool) {
+        if let Some(contacts) = &mut self.contacts {
+            let at = from.at() * contacts.nodes + to.at();
+            contacts.linked[at] = is_linked;
+        }
+    }
+
+    /// What gossip sent since the last call, in a large mesh.
+    pub(crate) fn take_contacts(&mut self) -> Vec<Contact> {
+        let made = self.contacts.as_mut().map(|contacts| &mut contacts.made);
+        made.map(std::mem::take).unwrap_or_default()
+    }
+
+    /// When a message of gossip leaves: at once over a link, else when one has been dialled.
+    fn leaves_at(&mut self, now: Instant, from: NodeIndex, to: NodeIndex) -> Instant {
+        let round_trip = self.round_trip(from, to);
+        let Some(contacts) = &mut self.contacts else {
+            return now;
+        };
+        contacts.made.push(Contact { at: now, from, to });
+        let is_linked = contacts.linked[from.at() * contacts.nodes + to.at()];
+        match is_linked {
+            true => now,
+            false => now + round_trip * DIAL_ROUND_TRIPS,
         }
     }
 
@@ -224,6 +280,23 @@ impl Network {
 
 impl Carrier for Network {
     fn carry(
+        &mut self,
+        now: Instant,
+        from: NodeIndex,
+        to: NodeIndex,
+        bytes: usize,
+    ) -> Option<Instant> {
+        let now = match self.contacts.is_some() {
+            true => self.leaves_at(now, from, to),
+            false => now,
+        };
+        self.datagram(now, from, to, bytes)
+    }
+}
+
+impl Network {
+    /// When something short that is sent once arrives; `None` when it is lost. What is too long goes on a stream.
+    pub(crate) fn datagram(
         &mut self,
         now: Instant,
         from: NodeIndex,

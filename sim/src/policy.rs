@@ -11,6 +11,8 @@ pub(crate) enum Policy {
     RoundRobin,
     /// The least time to first byte as this node alone measured it.
     LeastLatencyAlone,
+    /// The one with the fewest requests of this node in flight.
+    LeastInFlightAlone,
     /// What is truly best at this moment, with full knowledge.
     Oracle,
 }

@@ -31,6 +31,8 @@ pub struct Run {
     pub events: u64,
     pub(crate) record: Record,
     pub(crate) sent: Sent,
+    /// Links of a node at the end, in the mean.
+    pub(crate) links: f64,
     pub(crate) warm_up: Duration,
 }
 
@@ -99,6 +101,7 @@ pub(crate) fn finish(mut world: World, setup: Setup) -> Run {
             gossip: gossip as f64 / seconds,
             other: other as f64 / seconds,
         },
+        links: world.links_of_a_node(),
         warm_up: world.scenario.warm_up,
         record: world.record,
     }

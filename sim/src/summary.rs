@@ -68,6 +68,43 @@ pub(crate) const BASELINES: [(Policy, &str); 4] = [
     (Policy::LeastLatencyAlone, "least latency, not shared"),
 ];
 
+/// The baselines of engines with queues and caches, by name.
+const ENGINE_BASELINES: [(Policy, &str); 5] = [
+    (Policy::Oracle, "ideal oracle"),
+    (Policy::Grapevine, "grapevine"),
+    (Policy::RoundRobin, "round robin"),
+    (Policy::LeastInFlightAlone, "least in flight"),
+    (Policy::LeastLatencyAlone, "least latency"),
+];
+
+/// Prints first bytes and cached tokens of each policy, where upstreams are engines.
+pub(crate) fn compare_engines(
+    scenario: &Arc<Scenario>,
+    seed: u64,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    if scenario.upstreams.iter().all(|one| one.engine.is_none()) {
+        return Ok(());
+    }
+    for (policy, name) in ENGINE_BASELINES {
+        let setup = Setup {
+            policy,
+            ..Setup::new(seed)
+        };
+        let run = run::run_as(scenario, setup);
+        let tally = run.record.tally;
+        let cached = tally.cached_tokens as f64 / tally.prompt_tokens.max(1) as f64;
+        writeln!(
+            out,
+            "{name:28} first byte p50 {:.3?}, p99 {:.3?}, cached {}",
+            run.wait_quantile(0.5),
+            run.wait_quantile(0.99),
+            percent(cached)
+        )?;
+    }
+    Ok(())
+}
+
 /// Prints the baselines in the same world, each as a ratio to the ideal.
 pub(crate) fn compare(
     scenario: &Arc<Scenario>,

@@ -40,6 +40,12 @@ tally! {
     limited,
     /// Calls that waited in an upstream's line.
     queued,
+    /// Readings of the load that engines report.
+    loads_read,
+    /// Tokens of prompts that engines with a cache answered.
+    prompt_tokens,
+    /// Those of them that came from a cache.
+    cached_tokens,
     /// Attempts that an upstream answered with 503: its line was full.
     unavailable,
     /// Forwarded requests in flight over one link at once, at the peak.
@@ -78,6 +84,14 @@ tally! {
     identity_repeats,
     /// Requests of a poisonous client.
     poisoned,
+    /// Links opened in a mesh too large to be linked whole, for whatever reason.
+    links_opened,
+    /// Those opened for a request.
+    links_opened_for_requests,
+    /// Links closed as idle.
+    links_closed,
+    /// Links opened again sooner than their handshakes pay for.
+    links_reopened,
 }
 
 impl Tally {

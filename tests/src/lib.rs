@@ -7,7 +7,7 @@
 //! [`wait`] (conditions instead of sleeping). For single questions: [`canned`] (an upstream that keeps
 //! every byte), [`scripted`] (one that fails by rules), [`echo`] (one that counts every text), [`raw`] (a client that hangs up at an exact moment),
 //! [`events`] (how streams end), [`websocket`] (both ends of a tunnel), [`watch`] (when each node first showed something), [`dice`] (chance that
-//! can be repeated), [`mutation`] (inputs changed by it), [`memory`], [`hold`] (many streams while their owner dies), and [`quiet`] (tests that measure run alone).
+//! can be repeated), [`mutation`] (inputs changed by it), [`memory`], [`hold`] (many streams while their owner dies), [`engines`] (conversations at engines with queues), and [`quiet`] (tests that measure run alone).
 //! [`postgres`] and [`nats`] are real servers; [`collector`] and [`prometheus`] are those of traces and metrics. [`mod@reference`] writes a page of the
 //! manual.
 //!
@@ -38,6 +38,7 @@ pub mod client;
 pub mod collector;
 pub mod dice;
 pub mod echo;
+pub mod engines;
 pub mod events;
 pub mod hold;
 pub mod identity;

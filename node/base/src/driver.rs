@@ -70,6 +70,8 @@ pub struct Outlets {
     pub publications: mpsc::Receiver<Publication>,
     /// For the prober.
     pub probes: mpsc::Receiver<ProbeOrder>,
+    /// For the reader of the loads that upstreams report.
+    pub loads: mpsc::Receiver<UpstreamName>,
     /// For logs and metrics.
     pub notices: mpsc::Receiver<Notice>,
 }
@@ -142,6 +144,7 @@ pub struct Driver {
     inbox: mpsc::Receiver<Event>,
     publications: mpsc::Sender<Publication>,
     probes: mpsc::Sender<ProbeOrder>,
+    loads: mpsc::Sender<UpstreamName>,
     notices: mpsc::Sender<Notice>,
 }
 
@@ -151,6 +154,7 @@ impl Driver {
         let (inbox_in, inbox) = mpsc::channel(INBOX_MAX);
         let (publications, publications_out) = mpsc::channel(OUTLET_MAX);
         let (probes, probes_out) = mpsc::channel(OUTLET_MAX);
+        let (loads, loads_out) = mpsc::channel(OUTLET_MAX);
         let (notices, notices_out) = mpsc::channel(OUTLET_MAX);
         let view = Arc::new(ArcSwap::from_pointee(engine.view(clock.now())));
         let handle = DriverHandle {
@@ -167,11 +171,13 @@ impl Driver {
             inbox,
             publications,
             probes,
+            loads,
             notices,
         };
         let outlets = Outlets {
             publications: publications_out,
             probes: probes_out,
+            loads: loads_out,
             notices: notices_out,
         };
         (driver, handle, outlets)
@@ -252,6 +258,9 @@ impl Driver {
             }
             Effect::Probe { upstream, probe } => {
                 let _ = self.probes.send(ProbeOrder { upstream, probe }).await;
+            }
+            Effect::ReadLoad { upstream } => {
+                let _ = self.loads.send(upstream).await;
             }
             Effect::Notice(notice) => {
                 let _ = self.notices.send(notice).await;

@@ -18,6 +18,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 
+use crate::answer_headers::AnswerHeaders;
 use crate::call_body::CallBody;
 use crate::coding::CodingError;
 use crate::limits::HolderLimits;
@@ -75,11 +76,8 @@ const STREAMING_PATHS: [&str; 1] = ["/v1/audio/speech"];
 /// Whether the answer to a request for `path` arrives as it is made: its body asks for that, its query does (a
 /// stored response that is read again), or the path knows no other way.
 pub fn is_stream(path: &PathAndQuery, body_asks: bool) -> bool {
-    let query_asks = || {
-        let mut pairs = path.query().unwrap_or_default().split('&');
-        pairs.any(|pair| pair == "stream=true")
-    };
-    body_asks || STREAMING_PATHS.contains(&path.path()) || query_asks()
+    let asks = |query: &str| query.split('&').any(|pair| pair == "stream=true");
+    body_asks || STREAMING_PATHS.contains(&path.path()) || path.query().is_some_and(asks)
 }
 
 /// What residency rules ask about a client.
@@ -113,7 +111,7 @@ pub struct Answer {
     /// The upstream's status.
     pub status: StatusCode,
     /// The upstream's headers, without hop-by-hop headers.
-    pub headers: HeaderMap,
+    pub headers: AnswerHeaders,
     /// The body. Dropping it cancels the call, across the hop too.
     pub body: AnswerBody,
     /// The load of the upstream that answered, as its owner reported it with the answer; `None` for an

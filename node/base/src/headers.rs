@@ -6,6 +6,8 @@ use grapevine_core::retry_after;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::answer_headers::ReadHeaders;
+
 /// The prefix of every header of our own.
 pub const OWN_PREFIX: &str = "x-grapevine-";
 
@@ -55,17 +57,17 @@ pub const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 // to search a list of `HeaderName`s.
 
 /// Headers about one connection (RFC 9110 7.6.1), in addition to those that `Connection` names.
-fn names_hop_by_hop(name: &str) -> bool {
+pub(crate) fn names_hop_by_hop(name: &[u8]) -> bool {
     matches!(
         name,
-        "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
+        b"keep-alive"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"proxy-connection"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
     )
 }
 
@@ -107,13 +109,9 @@ const REQUEST_OVERRIDES: [&str; 6] = [
 ];
 
 /// The body's length in bytes, as in the head; `None` where the head has none or it cannot be read.
-pub fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
+pub fn content_length(headers: &impl ReadHeaders) -> Option<u64> {
+    let length = headers.value_of(&header::CONTENT_LENGTH)?;
+    std::str::from_utf8(length).ok()?.parse().ok()
 }
 
 /// Why the head of an answer cannot be passed on: where its body ends would be read in two ways.
@@ -137,7 +135,7 @@ pub enum AnswerFault {
 }
 
 /// Bytes of all names and values of an answer's head; as many as a frame between nodes takes.
-const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1_024;
+pub(crate) const ANSWER_HEADER_BYTES_MAX: usize = 64 * 1_024;
 
 /// Removes from an answer's head what is about the connection it came on; its length is left once.
 ///
@@ -214,7 +212,7 @@ pub fn strip_with_hop_by_hop(headers: &mut HeaderMap, is_removed: impl Fn(&Heade
 
 /// Whether a header is about one connection only; those that `Connection` names are too.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
-    names_hop_by_hop(name.as_str())
+    names_hop_by_hop(name.as_str().as_bytes())
 }
 
 /// Whether a client authenticates with it.
@@ -258,25 +256,46 @@ fn is_kept_back(name: &HeaderName) -> bool {
     is_named(&name)
         || names_framing(&name)
         || names_credential(&name)
-        || names_hop_by_hop(&name)
+        || names_hop_by_hop(name.as_bytes())
         || names_what_is_made_anew(&name)
 }
 
-/// Whether the serving node says with it how it translated an answer.
-pub fn is_of_translation(name: &HeaderName) -> bool {
-    [DIALECT, LOST, UPSTREAM_ERROR].contains(name)
+/// Whether the serving node says by the header called `name` how it translated an answer.
+pub fn names_translation(name: &[u8]) -> bool {
+    let names = [DIALECT, LOST, UPSTREAM_ERROR];
+    names.iter().any(|one| one.as_str().as_bytes() == name)
 }
 
 /// Whether the body is of this media type, whatever its parameters.
-pub fn is_media_type(headers: &HeaderMap, media_type: &str) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let start = kind.and_then(|kind| kind.get(..media_type.len()));
-    start.is_some_and(|start| start.eq_ignore_ascii_case(media_type.as_bytes()))
+pub fn is_media_type(headers: &impl ReadHeaders, media_type: &str) -> bool {
+    MediaType::of(headers).is(media_type)
+}
+
+/// What a body is, as its head says.
+#[derive(Clone, Copy, Debug)]
+pub struct MediaType<'a>(Option<&'a [u8]>);
+
+impl<'a> MediaType<'a> {
+    /// What `headers` say.
+    pub fn of(headers: &'a impl ReadHeaders) -> Self {
+        Self(headers.value_of(&header::CONTENT_TYPE))
+    }
+
+    /// Whether it is this one, whatever its parameters.
+    pub fn is(self, media_type: &str) -> bool {
+        let start = self.0.and_then(|kind| kind.get(..media_type.len()));
+        start.is_some_and(|start| start.eq_ignore_ascii_case(media_type.as_bytes()))
+    }
 }
 
 /// Whether a header is one of our own.
 pub fn is_own(name: &HeaderName) -> bool {
-    name.as_str().starts_with(OWN_PREFIX)
+    names_own(name.as_str().as_bytes())
+}
+
+/// Whether a header called `name` is one of our own.
+pub fn names_own(name: &[u8]) -> bool {
+    name.starts_with(OWN_PREFIX.as_bytes())
 }
 
 /// The wait that an answer asks for: `retry-after-ms`, else `Retry-After` in seconds or as a

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`clock`] and [`entropy`] (time and randomness from the system), [`driver`] (owns core's engine and
 //! publishes its view), [`exchange`] (the calls and answers that crates hand each other; [`call_body`] is what a call sends), [`asked`] with [`scan`] (what
-//! a request's body asks for), [`headers`] and [`head_lines`], [`http1`], [`bodies`] (the memory that requests may hold), [`coding`] (bodies that
+//! a request's body asks for), [`headers`], [`answer_headers`] and [`head_lines`], [`http1`], [`bodies`] (the memory that requests may hold), [`coding`] (bodies that
 //! are sent encoded), [`coarse`] (waits without a timer), [`overdue`], [`listener`]
 //! (what every listener does with its connections), [`limits`] (the purses of keys), [`readiness`] and [`vital`] (whether the node can serve),
 //! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`causes`], [`page`], [`peeked`] and
@@ -10,6 +10,7 @@
 //!
 //! What this crate does not know: configuration files, routes, who calls whom.
 
+pub mod answer_headers;
 pub mod asked;
 pub mod authority;
 pub mod bodies;

@@ -116,6 +116,8 @@ pub enum LimitOrder {
     },
     /// To borrow: a purse is empty, and a request waits.
     Empty(LimitId),
+    /// To admit nothing more, and to write down what is free. Answered once that is on the disk.
+    Stop(oneshot::Sender<()>),
 }
 
 /// Limits cannot be applied here, and so no request of a key with limits is admitted.
@@ -237,6 +239,19 @@ impl LimitsHandle {
         if let Some(orders) = &self.0.orders {
             // A full queue: the task's tick borrows too.
             let _ = orders.try_send(LimitOrder::Empty(limit));
+        }
+    }
+
+    /// Ends all admission. Returns when what the next process may use at once is on the disk; it is never there where the
+    /// disk cannot be written.
+    pub async fn stop(&self) {
+        let Some(orders) = &self.0.orders else {
+            return;
+        };
+        let (done, stopped) = oneshot::channel();
+        if orders.send(LimitOrder::Stop(done)).await.is_ok() {
+            // Dropped where the task ends: nothing more can be done.
+            let _ = stopped.await;
         }
     }
 

@@ -141,8 +141,45 @@ pub struct UpstreamEntry {
     pub in_flight: Option<u64>,
     /// The most that may be in flight.
     pub in_flight_max: Option<u64>,
+    /// The load that it reports; `None` where it reports none.
+    pub reported: Option<ReportedEntry>,
     /// Its issued credential; `None` where it has none, or is another node's.
     pub credential: Option<CredentialEntry>,
+}
+
+/// The load that an upstream reports.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ReportedEntry {
+    /// The age of its figures in ms.
+    pub age_ms: f64,
+    /// How long a request would wait there in ms; `None` where nobody can tell.
+    pub wait_ms: Option<f64>,
+}
+
+impl UpstreamEntry {
+    /// Its load as a cell of a table, as [`load_cell`] makes it.
+    pub fn load_cell(&self) -> String {
+        load_cell(self.in_flight, self.in_flight_max, self.reported.as_ref())
+    }
+}
+
+/// Requests in flight, of at most so many; of an upstream that reports its load the expected wait and the age of the
+/// figures too.
+pub fn load_cell(
+    in_flight: Option<u64>,
+    max: Option<u64>,
+    reported: Option<&ReportedEntry>,
+) -> String {
+    let count = in_flight.map_or("-".to_owned(), |count| count.to_string());
+    let max = max.map_or_else(String::new, |max| format!("/{max}"));
+    let Some(reported) = reported else {
+        return format!("{count}{max}");
+    };
+    let seconds = |ms: f64| format!("{:.1}s", ms / 1_000.0);
+    let wait = reported.wait_ms.filter(|wait| *wait > 0.0);
+    let wait = wait.map_or_else(String::new, |wait| format!("wait {}, ", seconds(wait)));
+    format!("{count}{max} ({wait}{} old)", seconds(reported.age_ms))
 }
 
 /// The issued credential of an own upstream.
@@ -223,6 +260,22 @@ mod tests {
         assert!(page.sees("usa", "u"));
         assert!(!page.sees("sgp", "s"), "not measured yet");
         assert!(!page.sees("eur", "e"), "ejected");
+    }
+
+    #[test]
+    fn reported_load_is_shown_with_its_wait_and_its_age() {
+        let reported = |wait_ms| ReportedEntry {
+            age_ms: 640.0,
+            wait_ms,
+        };
+        let cell = |in_flight, load: Option<&ReportedEntry>| load_cell(in_flight, Some(8), load);
+        assert_eq!(cell(Some(12), None), "12/8");
+        assert_eq!(cell(None, None), "-/8");
+        let waits = reported(Some(2_040.0));
+        assert_eq!(cell(Some(12), Some(&waits)), "12/8 (wait 2.0s, 0.6s old)");
+        let idle = reported(Some(0.0));
+        assert_eq!(cell(Some(3), Some(&idle)), "3/8 (0.6s old)");
+        assert_eq!(cell(Some(9), Some(&reported(None))), "9/8 (0.6s old)");
     }
 
     #[test]

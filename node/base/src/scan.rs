@@ -80,6 +80,30 @@ pub fn top_level<const N: usize>(
 /// The values of `keys` as [`top_level`] finds them.
 pub type Found<const N: usize> = [Option<Range<usize>>; N];
 
+/// Where a value stands, in little room: a dozen of these are handed on with every request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HintRange {
+    start: u32,
+    /// Zero where there is none.
+    end: u32,
+}
+
+impl HintRange {
+    /// The range; none of a value that ends beyond 4 GiB.
+    fn of(range: &Range<usize>) -> Self {
+        match (u32::try_from(range.start), u32::try_from(range.end)) {
+            (Ok(start), Ok(end)) => Self { start, end },
+            _ => Self::default(),
+        }
+    }
+
+    /// What stands there in `body`.
+    pub fn within(self, body: &[u8]) -> Option<&[u8]> {
+        let range = (self.end > 0).then_some(self.start as usize..self.end as usize)?;
+        body.get(range)
+    }
+}
+
 /// The same in one pass with the values of `hints`, about which two readers may differ: nothing that is allowed or
 /// refused depends on them. A hint is a key as it is written, and the first of several counts.
 ///
@@ -89,9 +113,9 @@ pub fn top_level_and_hints<const N: usize, const M: usize>(
     body: &[u8],
     keys: [&'static str; N],
     hints: [&'static str; M],
-) -> Result<(Found<N>, Found<M>), ScanError> {
+) -> Result<(Found<N>, [HintRange; M]), ScanError> {
     let mut found = [const { None }; N];
-    let mut hinted = [const { None }; M];
+    let mut hinted = [HintRange::default(); M];
     let mut at = skip_blanks(body, 0);
     match body.get(at) {
         None => return Err(ScanError::Empty),
@@ -108,7 +132,9 @@ pub fn top_level_and_hints<const N: usize, const M: usize>(
         at = skip_blanks(body, value.end);
         let key = &body[key];
         if let Some(index) = hints.iter().position(|hint| is_key(key, hint)) {
-            hinted[index].get_or_insert(value);
+            if hinted[index] == HintRange::default() {
+                hinted[index] = HintRange::of(&value);
+            }
         } else if let Some(index) = matching(key, &keys)?
             && found[index].replace(value).is_some()
         {
@@ -382,8 +408,8 @@ mod tests {
         let ([model], [input, none]) =
             top_level_and_hints(body, ["model"], ["input", "x"]).expect("an object");
         assert_eq!(model.map(|range| &body[range]), Some(&br#""m""#[..]));
-        assert_eq!(input.map(|range| &body[range]), Some(&br#""a""#[..]));
-        assert_eq!(none, None);
+        assert_eq!(input.within(body), Some(&br#""a""#[..]));
+        assert_eq!(none.within(body), None);
     }
 
     #[test]

@@ -10,12 +10,13 @@ use grapevine_core::outcome::{ErrorWords, Finding};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use http_body_util::BodyExt;
-use memchr::memmem;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::answer_headers::ReadHeaders;
 use crate::asked::usage;
 use crate::exchange::{Answer, AnswerBody};
+use crate::headers::MediaType;
 use crate::peeked::Peeked;
 
 /// How much of an error's body is read. All that was seen in the wild fits.
@@ -46,14 +47,16 @@ pub struct Shown {
 }
 
 /// Whether a request's headers name an organization or a project of the client's own.
-pub fn names_identity(headers: &HeaderMap) -> bool {
+fn names_identity(headers: &HeaderMap) -> bool {
     IDENTITY_HEADERS
         .iter()
         .any(|name| headers.contains_key(name))
 }
 
 /// What `answer` shows by its head, and where it is an error by its body too. Its body is whole afterwards.
-pub async fn by_answer(answer: &mut Answer, names_identity: bool) -> Shown {
+///
+/// `asked` are the headers of its request.
+pub async fn by_answer(answer: &mut Answer, asked: &HeaderMap) -> Shown {
     let status = answer.status.as_u16();
     let by_status = Finding::of_status(status);
     if by_status == Finding::Redirect {
@@ -86,7 +89,7 @@ pub async fn by_answer(answer: &mut Answer, names_identity: bool) -> Shown {
     let own = own.and_then(|own| ErrorText::read(own.as_bytes()));
     let error = own.or_else(|| ErrorText::read(&read)).unwrap_or_default();
     Shown {
-        finding: Finding::of_error(status, error.words(), names_identity),
+        finding: Finding::of_error(status, error.words(), names_identity(asked)),
         detail: Some(error.shown(status)),
         refuses_usage_option: matches!(status, 400 | 422) && usage::is_named_in(&read),
     }
@@ -98,7 +101,7 @@ pub async fn by_answer(answer: &mut Answer, names_identity: bool) -> Shown {
 /// `first` is `None` where the body ended before any piece.
 pub fn by_first_piece(
     status: StatusCode,
-    headers: &HeaderMap,
+    headers: &impl ReadHeaders,
     first: Option<&[u8]>,
 ) -> Option<Finding> {
     let status = status.as_u16();
@@ -108,11 +111,12 @@ pub fn by_first_piece(
     let Some(first) = first else {
         return Some(Finding::NotAnAnswer);
     };
-    if crate::headers::is_media_type(headers, "text/html") {
+    let kind = MediaType::of(headers);
+    if kind.is("text/html") {
         return Some(Finding::NotAnAnswer);
     }
     let text = first.trim_ascii_start();
-    if crate::headers::is_media_type(headers, "text/event-stream") {
+    if kind.is("text/event-stream") {
         return hidden(first_data(text)?);
     }
     hidden(text)
@@ -122,8 +126,10 @@ pub fn by_first_piece(
 fn hidden(json: &[u8]) -> Option<Finding> {
     /// An error says so at once; an answer that has an `error` among its fields begins with others.
     const LOOK_AT: usize = 48;
+    const KEY: &[u8] = b"\"error\"";
     let head = &json[..json.len().min(LOOK_AT)];
-    if !head.starts_with(b"{") || memmem::find(head, b"\"error\"").is_none() {
+    // Compared in each place: to prepare a search takes longer than this little text.
+    if !head.starts_with(b"{") || !head.windows(KEY.len()).any(|text| text == KEY) {
         return None;
     }
     let value: Value = serde_json::from_slice(json.trim_ascii_end()).ok()?;

@@ -48,7 +48,8 @@ pub use seal::SealSource;
 pub use tasks::{Concurrency, Queue, TasksConfig, WebhooksConfig};
 pub use tracing::{OtlpConfig, TracingConfig};
 pub use upstream::{
-    ATTEMPTS_PER_UPSTREAM, ModelConfig, ProbeConfig, TimeoutConfig, UpstreamConfig, UpstreamModels,
+    ATTEMPTS_PER_UPSTREAM, LoadConfig, ModelConfig, ProbeConfig, TimeoutConfig, UpstreamConfig,
+    UpstreamModels,
 };
 
 /// Everything a node needs to know to run.

@@ -4,9 +4,8 @@ mod auth;
 mod fallback;
 mod hedge;
 mod limits;
+mod load;
 mod oidc;
-
-use std::time::Duration;
 
 use grapevine_core::date::CalendarDay;
 use grapevine_core::dialect::{Dialect, PermittedLoss};
@@ -26,6 +25,7 @@ use super::checked::{
 use super::prices::PriceTable;
 use super::secret::REDACTED;
 use super::text::{ByteSize, format_duration};
+use load::duration_or_off;
 
 impl Config {
     /// The configuration as JSON, in the form of the file; every secret is `***`.
@@ -176,13 +176,10 @@ fn upstream(upstream: &UpstreamConfig) -> Value {
             "cooldown": format_duration(upstream.health.cooldown),
             "cooldown_max": format_duration(upstream.health.cooldown_max),
         },
+        "load": load::shown(upstream.load.as_ref()),
         "headers": headers(&upstream.headers),
         "account": upstream.account.as_ref().map(ToString::to_string),
     })
-}
-
-fn duration_or_off(span: Option<Duration>) -> String {
-    span.map_or_else(|| "off".to_owned(), format_duration)
 }
 
 /// Names alone.

@@ -44,7 +44,10 @@ pub use proxies::ProxyProtocolWord;
 pub use tasks::{ConcurrencyFile, QuotaFile, TasksFile, WebhooksFile};
 pub use timeout::TimeoutFile;
 pub use tracing::{OtlpFile, TracingFile};
-pub use upstream::{HealthFile, ModelFile, ProbeWord, RenamedModelFile, UpstreamFile};
+pub use upstream::{
+    HealthFile, LoadFile, LoadMetricsFile, LoadWord, ModelFile, ProbeWord, RenamedModelFile,
+    UpstreamFile,
+};
 pub use usage::{AskUsageWord, UsageFile};
 
 pub use super::written::{

@@ -12,6 +12,9 @@ use crate::units::Share;
 /// counts are halved, so that what is old counts ever less.
 const RECENT_TOKENS: u64 = 1_000_000;
 
+/// Tokens that the share to expect begins with, half of them from the cache: a few prompts outweigh them.
+const PRIOR_TOKENS: f64 = 20_000.0;
+
 /// Tokens of prompts that this node sent to one candidate. Cheap to clone; clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct CacheMeter(Arc<CacheCounts>);
@@ -56,6 +59,14 @@ impl CacheMeter {
             .map(|count| count.load(Ordering::Relaxed) as f64);
         // Nothing of nothing is no number, and becomes none.
         Share::clamped(cached / input)
+    }
+
+    /// The share to expect of a prompt of a conversation that was there before: the recent one, from half of
+    /// [`PRIOR_TOKENS`] on, so that a new upstream is neither given up nor waited for without end.
+    pub fn expected_share(&self) -> Share {
+        let [input, cached] = [&self.0.recent_input, &self.0.recent_cached]
+            .map(|count| count.load(Ordering::Relaxed) as f64);
+        Share::clamped((cached + PRIOR_TOKENS / 2.0) / (input + PRIOR_TOKENS))
     }
 
     /// What was counted since the node began.

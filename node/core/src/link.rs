@@ -40,6 +40,17 @@ pub const UNECHOED_MIN: u32 = 6;
 /// run over it.
 pub const LOST: Duration = Duration::from_secs(10);
 
+/// Round trips before a new connection takes its first request: the handshake of TLS 1.3, and the greeting, which
+/// either end sends when it knows the other's certificate.
+pub const DIAL_ROUND_TRIPS: u32 = 2;
+
+/// How long a request waits for a link that is opened for it: two round trips around the Earth, and two packets lost.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A peer that did not answer a dial, or whose link was lost, is not dialled for a request before this has passed.
+/// The dialler goes on by itself.
+pub const DIAL_PAUSE: Duration = Duration::from_secs(5);
+
 /// A quiet connection sends a packet this often: three chances before its silence counts. With it no link
 /// was silent for 600 ms in 100 s at 5 % packet loss and round trips up to 172 ms.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(150);

@@ -3,7 +3,7 @@
 //! All of a small mesh. Beyond [`ALL_MAX`] members a node keeps a few: the nearest, which it may choose for
 //! requests and tasks, and some that are drawn once and stay, so that the mesh of connections has no gaps between
 //! regions. Bound: 16 connections at 1,000 nodes, and 16 messages for each rumor. What one connection carries
-//! and what its silence means is decided in [`crate::link`].
+//! and what its silence means is decided in [`crate::link`], and when one outside this set is closed in [`idle`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,6 +12,8 @@ use rand_core::Rng;
 
 use crate::ids::NodeName;
 use crate::random;
+
+pub mod idle;
 
 /// Up to this many members all stay connected. An idle connection costs 116 KB and, at this
 /// keep-alive, under half a millisecond of CPU per second.
@@ -39,6 +41,26 @@ pub const RUMORS_PER_SECOND: u32 = 2_000;
 
 /// The same for those of one peer, so that it cannot take the time of all.
 pub const RUMORS_PER_PEER: u32 = 500;
+
+/// Whether a mesh is linked whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MeshSize {
+    /// It is: who is not linked cannot be reached.
+    #[default]
+    Whole,
+    /// It is too large for that: links are opened for requests.
+    Large,
+}
+
+impl MeshSize {
+    /// That of a mesh with so many live peers.
+    pub const fn of(peers: usize) -> Self {
+        match peers > ALL_MAX {
+            true => Self::Large,
+            false => Self::Whole,
+        }
+    }
+}
 
 /// A member of the mesh that a node may connect to.
 #[derive(Clone, Copy, Debug)]

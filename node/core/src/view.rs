@@ -7,7 +7,11 @@
 //! Bound: one [`Candidate`] for each (upstream, model) of the mesh, about 200 bytes. At 1,000 nodes
 //! with two upstreams of ten models that is 20,000, or 4 MB.
 
+mod queue;
+mod reach;
 mod standing;
+
+pub use reach::Reach;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
 use crate::latency::{AnswerClass, ByClass, FirstByte, RequestShape, Tries, size_adds};
 use crate::limit::InFlight;
 use crate::link;
+use crate::reported::{EngineMetrics, ReportedLoad};
 use crate::residency::MeshRules;
 use crate::time::Instant;
 use crate::units::{Share, Tier, Weight};
@@ -67,7 +72,8 @@ pub struct Routes {
 pub struct TierRoutes {
     /// The usable ones: own ones that cost about as little as the cheapest, then the cheapest first.
     pub usable: Vec<Arc<Candidate>>,
-    /// Those that are usable where no other is, the cheapest first.
+    /// Those that are usable where no other is: first those that need a link and are not clearly cheaper for it, then
+    /// the suspect ones; the cheapest first.
     pub suspect: Vec<Arc<Candidate>>,
     /// The unusable ones, the soonest to return first: for a last resort, a trial, and explanations.
     pub unusable: Vec<Arc<Candidate>>,
@@ -142,10 +148,13 @@ pub struct UpstreamView {
     pub rtt: Duration,
     /// Whether its owner can be reached and takes work.
     pub reach: Reach,
-    /// Requests in flight there as last reported, without those this node had sent; zero for an own one.
+    /// Requests in flight there as last reported, without those this node had sent; for an own one, those of others by
+    /// its own report.
     pub others_in_flight: u32,
     /// How many requests it is estimated to carry at once ([`crate::capacity`]): what its load is measured by.
     pub in_flight_max: u32,
+    /// What it reports of its own load; `None` where it reports nothing.
+    pub reported: Option<ReportedLoad>,
     /// How many this node admits to an own one at once, whatever it carries; of a peer's its owner decides.
     pub admission_max: u32,
     /// Requests in flight there that this node sent; for an own upstream all of them.
@@ -169,19 +178,6 @@ pub enum Way {
     Local,
     /// A peer's: the request takes a hop.
     Peer,
-}
-
-/// Whether work can be sent to a node now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
-    /// It can.
-    Open,
-    /// The link has been silent for too long: no new work.
-    Silent,
-    /// There is no link.
-    Down,
-    /// The node shuts down or is not ready.
-    Closed,
 }
 
 /// A node, for the operator.
@@ -223,6 +219,8 @@ pub struct UpstreamStatus {
     pub again_at: Option<Instant>,
     /// Estimated requests in flight there now.
     pub in_flight: u32,
+    /// What an own one showed when its load was last read; `None` where it reports nothing.
+    pub engine: Option<EngineMetrics>,
     /// How much of the prompts that this node sent there came from its cache.
     pub cache: crate::cache_meter::CacheMeter,
     /// What went wrong last at an own upstream, where it did.
@@ -341,6 +339,14 @@ impl Candidate {
 }
 
 impl UpstreamView {
+    /// What the way adds to an answer: a round trip to its owner, and those of a dial where no link leads there.
+    pub fn way_time(&self) -> Duration {
+        match self.reach {
+            Reach::Unlinked => self.rtt.saturating_mul(1 + link::DIAL_ROUND_TRIPS),
+            Reach::Open | Reach::Silent | Reach::Down | Reach::Closed => self.rtt,
+        }
+    }
+
     /// Estimated requests in flight there now.
     pub fn in_flight(&self) -> u32 {
         self.others_in_flight.saturating_add(self.in_flight.count())
@@ -371,7 +377,7 @@ impl UpstreamView {
 
     /// Whether new work may go there at `now`.
     pub fn is_usable(&self, now: Instant) -> bool {
-        self.reach == Reach::Open && self.permits(self.standing, now)
+        self.reach.takes_work() && self.permits(self.standing, now)
     }
 
     /// Whether a `standing` that was reported with this upstream permits new work at `now`.

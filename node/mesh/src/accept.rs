@@ -62,7 +62,10 @@ pub(super) async fn accept<L: CallLocal>(hub: Arc<Hub<L>>) {
 async fn take_in<L: CallLocal>(hub: Arc<Hub<L>>, incoming: Incoming, permit: OwnedSemaphorePermit) {
     let address = incoming.remote_address();
     let established = async {
-        let connecting = incoming.accept()?;
+        let connecting = match hub.is_large_mesh() {
+            true => incoming.accept_with(hub.brief_server.load_full())?,
+            false => incoming.accept()?,
+        };
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting);
         let connection = handshake.await.map_err(|_| EstablishError::TimedOut)??;
         establish(&hub, connection, None).await

@@ -12,18 +12,23 @@ use std::time::Duration;
 use grapevine_base::entropy;
 use grapevine_base::exchange::CallLocal;
 use grapevine_core::ids::NodeName;
+use grapevine_core::links::{ALL_MAX, idle};
 use quinn::VarInt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, warn};
 
-use super::endpoint::HANDSHAKE_TIMEOUT;
 use super::hello::GreetError;
 use super::hub::Hub;
+use super::idle::IdleLinks;
 use super::members::Members;
-use super::session::{self, EstablishError};
+use super::session::EstablishError;
 use super::warm;
+
+mod attempt;
+
+use attempt::{DialError, DialLocation, DialPurpose, dial};
 
 /// The first wait after a failed dial; it doubles with each.
 const BACK_OFF_MIN: Duration = Duration::from_millis(300);
@@ -42,12 +47,6 @@ const COURTESY: Duration = Duration::from_millis(200);
 
 /// The most dials that run at once.
 const DIALS_MAX: usize = 32;
-
-/// The most addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 8;
-
-/// How long a name may take to be resolved.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long an address that gossip sent to stays a target.
 const STRANGER_KEPT: Duration = Duration::from_secs(10);
@@ -82,21 +81,6 @@ struct Progress {
     until: Option<Instant>,
 }
 
-/// Why a dial failed.
-#[derive(Debug, thiserror::Error)]
-enum DialError {
-    #[error("name cannot be resolved: {0}")]
-    Unresolved(std::io::Error),
-    #[error("name took too long to resolve")]
-    ResolveTimedOut,
-    #[error("name has no address but this node's own")]
-    NoAddress,
-    #[error("cannot be dialled: {0}")]
-    Connect(#[from] quinn::ConnectError),
-    #[error(transparent)]
-    Establish(#[from] EstablishError),
-}
-
 /// How a dial ended.
 type Dialled = (Target, Result<NodeName, DialError>);
 
@@ -106,6 +90,8 @@ pub(super) struct Dialler<L> {
     members: watch::Receiver<Members>,
     strangers: mpsc::Receiver<SocketAddr>,
     targets: BTreeMap<Target, Progress>,
+    warm: BTreeSet<NodeName>,
+    idle: IdleLinks,
     hosts: BTreeMap<NodeName, String>,
     dials: JoinSet<Dialled>,
 }
@@ -124,6 +110,8 @@ impl<L: CallLocal> Dialler<L> {
             members,
             strangers,
             targets: seeds.into_iter().map(target).collect(),
+            warm: BTreeSet::new(),
+            idle: IdleLinks::default(),
             hosts: BTreeMap::new(),
             dials: JoinSet::new(),
         }
@@ -131,12 +119,15 @@ impl<L: CallLocal> Dialler<L> {
 
     pub(super) async fn run(mut self) {
         self.follow_members();
+        let mut looks = interval(idle::LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake_at = self.dial_due();
             tokio::select! {
                 () = sleep_until(wake_at) => {}
                 () = self.hub.links.changed() => self.remember_hosts(),
                 Ok(()) = self.members.changed() => self.follow_members(),
+                _ = looks.tick() => self.close_idle(),
                 Some(address) = self.strangers.recv() => self.want_stranger(address),
                 Some(ended) = self.dials.join_next() => match ended {
                     Ok((target, result)) => self.ended(&target, result),
@@ -154,7 +145,8 @@ impl<L: CallLocal> Dialler<L> {
         let mut wake_at = now + BACK_OFF_MAX;
         let mut due = Vec::new();
         for (target, progress) in &mut self.targets {
-            if progress.is_running || is_linked(&self.hub, target, progress) {
+            if progress.is_running || is_linked(&self.hub, &self.members.borrow(), target, progress)
+            {
                 continue;
             }
             if progress.next_at > now {
@@ -167,8 +159,13 @@ impl<L: CallLocal> Dialler<L> {
         for target in due {
             let hub = Arc::clone(&self.hub);
             let locations = self.locations(&target);
+            let is_large = self.members.borrow().len() > ALL_MAX;
+            let purpose = match target {
+                Target::Stranger(_) if is_large => DialPurpose::Exchange,
+                _ => DialPurpose::Stay,
+            };
             self.dials.spawn(async move {
-                let result = dial(&hub, locations).await;
+                let result = dial(&hub, locations, purpose).await;
                 (target, result)
             });
         }
@@ -220,16 +217,28 @@ impl<L: CallLocal> Dialler<L> {
             Target::Peer(peer) => wanted.contains(peer),
             Target::Seed(_) | Target::Stranger(_) => true,
         });
-        for peer in wanted {
-            let courtesy = if peer < self.hub.me {
+        for peer in &wanted {
+            let courtesy = if *peer < self.hub.me {
                 COURTESY
             } else {
                 Duration::ZERO
             };
-            let target = Target::Peer(peer);
+            let target = Target::Peer(peer.clone());
             self.targets
                 .entry(target)
                 .or_insert_with(|| Progress::new(now + courtesy));
+        }
+        self.warm = wanted;
+    }
+
+    /// Closes links that nobody needs. What asked for a dial of them is over.
+    fn close_idle(&mut self) {
+        let members = self.members.borrow().len();
+        for peer in self.idle.close(&self.hub, &self.warm, members) {
+            self.targets.retain(|target, progress| {
+                let is_stranger = matches!(target, Target::Stranger(_));
+                !is_stranger || progress.answered.as_ref() != Some(&peer)
+            });
         }
     }
 
@@ -292,87 +301,20 @@ fn complain(target: &Target, failures: u32, error: &DialError) {
     }
 }
 
-/// Whether a target needs no dial: its peer is linked.
-fn is_linked<L>(hub: &Hub<L>, target: &Target, progress: &Progress) -> bool {
+/// Whether a target needs no dial: its peer is linked, or the mesh was joined through it.
+fn is_linked<L>(hub: &Hub<L>, members: &Members, target: &Target, progress: &Progress) -> bool {
     let table = hub.links.table();
     let answered = progress.answered.as_ref();
+    // Through a seed a node joins; in a large mesh it then is a member as others are.
+    let is_member = |peer: &NodeName| members.len() > ALL_MAX && members.contains_key(peer);
     match target {
-        Target::Seed(_) => answered.is_some_and(|peer| table.by_name.contains_key(peer)),
+        Target::Seed(_) => {
+            answered.is_some_and(|peer| table.by_name.contains_key(peer) || is_member(peer))
+        }
         Target::Peer(peer) => table.by_name.contains_key(peer),
         Target::Stranger(address) => {
             table.at(*address).is_some()
                 || answered.is_some_and(|peer| table.by_name.contains_key(peer))
-        }
-    }
-}
-
-/// Where to dial.
-#[derive(Clone, Debug)]
-enum DialLocation {
-    Address(SocketAddr),
-    Host(String),
-}
-
-/// Dials one location after the other until one answers.
-async fn dial<L: CallLocal>(
-    hub: &Arc<Hub<L>>,
-    locations: Vec<DialLocation>,
-) -> Result<NodeName, DialError> {
-    let mut last = DialError::NoAddress;
-    let mut tried = BTreeSet::new();
-    for location in locations {
-        let addresses = match location {
-            DialLocation::Address(address) => vec![address],
-            DialLocation::Host(host) => match resolve(&host).await {
-                Ok(addresses) => addresses,
-                Err(error) => {
-                    last = error;
-                    continue;
-                }
-            },
-        };
-        for address in addresses {
-            if hub.own_addresses.contains(&address) || !tried.insert(address) {
-                continue;
-            }
-            if let Some(link) = hub.links.table().at(address) {
-                return Ok(link.peer.clone());
-            }
-            match dial_address(hub, address).await {
-                Ok(peer) => return Ok(peer),
-                Err(error) => last = error,
-            }
-        }
-    }
-    Err(last)
-}
-
-/// The addresses of `host:port`, at most [`ADDRESSES_MAX`].
-async fn resolve(host: &str) -> Result<Vec<SocketAddr>, DialError> {
-    let resolved = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(host))
-        .await
-        .map_err(|_| DialError::ResolveTimedOut)?
-        .map_err(DialError::Unresolved)?;
-    Ok(resolved.take(ADDRESSES_MAX).collect())
-}
-
-async fn dial_address<L: CallLocal>(
-    hub: &Arc<Hub<L>>,
-    address: SocketAddr,
-) -> Result<NodeName, DialError> {
-    let config = quinn::ClientConfig::clone(&hub.client.load());
-    let name = hub.mesh.common_dns_name();
-    let connecting = hub.endpoint.connect_with(config, address, &name)?;
-    let established = match timeout(HANDSHAKE_TIMEOUT, connecting).await {
-        Ok(Ok(connection)) => session::establish(hub, connection, Some(address)).await,
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(EstablishError::TimedOut),
-    };
-    match established {
-        Ok(link) => Ok(link.peer.clone()),
-        Err(error) => {
-            session::complain(hub, address, &error);
-            Err(error.into())
         }
     }
 }

@@ -14,16 +14,16 @@ use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallPeer};
 use grapevine_base::headers;
 use grapevine_core::ids::NodeName;
 use grapevine_core::limit::InFlightGuard;
-use grapevine_core::link::{CALLS_MAX, outcome_of_silence};
+use grapevine_core::link::{CALLS_MAX, DIAL_TIMEOUT, outcome_of_silence};
 use grapevine_core::outcome::{Outcome, Refusal};
-use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, close, reset};
+use grapevine_proto::frame::{HEAD_BYTES_MAX, RequestHead, ResponseStart, reset};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use quinn::{ConnectionError, VarInt, WriteError};
+use quinn::{ConnectionError, WriteError};
 use tokio::time::Instant;
 
 use super::answer::{AnswerStream, PeerBody};
 use super::link::PeerLink;
-use super::links::Links;
+use super::opener::LinkOpener;
 use super::relay::{self, Relay};
 use super::silence::silent;
 use super::streams::{CallStream, ReceiveError};
@@ -32,25 +32,38 @@ use super::tunnel;
 /// Forwards calls. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Forwarder {
-    links: Links,
+    opener: LinkOpener,
 }
 
 impl Forwarder {
-    /// Forwards over `links`.
-    pub const fn new(links: Links) -> Self {
-        Self { links }
+    /// Forwards over links that `opener` finds.
+    pub(super) const fn new(opener: LinkOpener) -> Self {
+        Self { opener }
+    }
+
+    /// The link to `peer`, opened where there is none: that waits for a dial, within core's limit and the call's own.
+    async fn link(&self, peer: &NodeName, deadline: Instant) -> Result<Arc<PeerLink>, CallFailure> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let opened = self
+            .opener
+            .link_of_large(peer, DIAL_TIMEOUT.min(left))
+            .await;
+        opened.map_err(|error| {
+            let detail = format!("no link to {peer}, {error}");
+            CallFailure::new(Outcome::PeerUnreached, detail)
+        })
     }
 }
 
 impl CallPeer for Forwarder {
     async fn call(&self, peer: &NodeName, call: Call) -> Result<Answer, CallFailure> {
-        let Some(link) = self.links.get(peer) else {
-            let detail = format!("no link to {peer}");
-            return Err(CallFailure::new(Outcome::PeerUnreached, detail));
+        let link = match self.opener.links.get(peer) {
+            Some(link) => link,
+            None => self.link(peer, call.deadline).await?,
         };
         let relay = Relay::of_this_thread();
         let over = async |link: Arc<PeerLink>| send(&link, &call, relay.as_ref()).await;
-        let mut sent = pin!(unless_superfluous(&self.links, link, over));
+        let mut sent = pin!(unless_superfluous(&self.opener, link, over));
         let mut deadline = coarse::sleep_until(call.deadline);
         let in_time =
             poll_fn(
@@ -69,10 +82,10 @@ impl CallPeer for Forwarder {
     }
 }
 
-/// Calls over `link`, and once more over another where the peer closed it as superfluous at that very moment:
-/// the peer does so only when it knows of no call on it, so it has done nothing for this one.
+/// Calls over `link`, and once more over another where either end closed it as superfluous at that very moment:
+/// a node does so only when it knows of no call on it, so the peer has done nothing for this one.
 pub(super) async fn unless_superfluous<T, F>(
-    links: &Links,
+    opener: &LinkOpener,
     link: Arc<PeerLink>,
     call: impl Fn(Arc<PeerLink>) -> F,
 ) -> Result<T, CallFailure>
@@ -81,24 +94,15 @@ where
 {
     let answered = call(Arc::clone(&link)).await;
     let is_lost = |failure: &CallFailure| failure.outcome == Outcome::PeerLost;
-    if !answered.as_ref().is_err_and(is_lost) || !is_superfluous(&link) {
+    if !answered.as_ref().is_err_and(is_lost) || !link.is_parting() {
         return answered;
     }
     // The task that serves the link forgets it too, and carries out what that changes.
-    drop(links.remove(&link));
-    match links.get(&link.peer) {
-        Some(other) => call(other).await,
-        None => answered,
+    drop(opener.links.remove(&link));
+    match opener.link_of_large(&link.peer, DIAL_TIMEOUT).await {
+        Ok(other) => call(other).await,
+        Err(_) => answered,
     }
-}
-
-/// Whether the peer closed the link because another one is used.
-fn is_superfluous(link: &PeerLink) -> bool {
-    matches!(
-        link.connection.close_reason(),
-        Some(ConnectionError::ApplicationClosed(closed))
-            if closed.error_code == VarInt::from_u32(close::SUPERFLUOUS)
-    )
 }
 
 /// Sends the call and waits for the head of its answer, as long as the link speaks. Refuses at once where
@@ -110,6 +114,7 @@ async fn send(
 ) -> Result<Answer, CallFailure> {
     let counted = link.sent.enter_below(CALLS_MAX);
     let counted = counted.ok_or_else(|| full(&link.peer))?;
+    link.note_call();
     let sent_at = Instant::now();
     let answered = tokio::select! {
         biased;
@@ -250,7 +255,7 @@ fn start(
             let body = PeerBody::new(stream, Arc::clone(link), length, (counted, relay.cloned()));
             Ok(Answer {
                 status,
-                headers,
+                headers: headers.into(),
                 body: AnswerBody::new(body),
                 load: Some(head.load.of(call.upstream.clone())),
                 upload,

@@ -4,7 +4,6 @@
 //! They also go to nodes that serve no requests, and to those that drain: a node that runs a task for
 //! such a node must be able to report its outcome. A peer without a link is dialled.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +23,7 @@ use grapevine_proto::frame::{
 };
 use http::StatusCode;
 use quinn::RecvStream;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::endpoint::HANDSHAKE_TIMEOUT;
@@ -33,26 +31,18 @@ use super::forward::{no_head, open, unless_superfluous};
 use super::framed;
 use super::hub::Hub;
 use super::link::PeerLink;
-use super::links::Links;
-use super::members::Members;
+use super::opener::{LinkOpener, OpenError};
 use super::receive::receive_body;
 use super::respond::{delivered, refuse, write};
-use super::rights::Ways;
 use super::streams::{self, CallStream, ReceiveError};
 
 /// The longest that a call is served, whatever its caller allows.
 const SERVE_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-/// How often a caller checks whether the peer that it asked to dial is linked.
-const LINK_LOOK: Duration = Duration::from_millis(10);
-
 /// Calls the inside of peers.
 #[derive(Clone, Debug)]
 pub(super) struct Insider {
-    me: NodeName,
-    links: Links,
-    members: watch::Receiver<Members>,
-    strangers: mpsc::Sender<SocketAddr>,
+    opener: LinkOpener,
     /// The memory that received bodies may take.
     bodies: BodyBudget,
 }
@@ -76,19 +66,9 @@ impl CallInside for Insider {
 }
 
 impl Insider {
-    /// Calls peers over `links`, and asks for dials through `strangers`.
-    pub(super) fn new(
-        me: &NodeName,
-        (links, members, strangers): Ways<'_>,
-        bodies: &BodyBudget,
-    ) -> Self {
-        Self {
-            me: me.clone(),
-            links: links.clone(),
-            members: members.clone(),
-            strangers: strangers.clone(),
-            bodies: bodies.clone(),
-        }
+    /// Calls peers over links that `opener` finds.
+    pub(super) const fn new(opener: LinkOpener, bodies: BodyBudget) -> Self {
+        Self { opener, bodies }
     }
 
     async fn exchange(
@@ -97,37 +77,12 @@ impl Insider {
         call: &InsideCall,
         deadline: Instant,
     ) -> Result<(StatusCode, Bytes), CallFailure> {
-        let link = self.link(peer).await?;
+        let link = self.opener.link(peer, HANDSHAKE_TIMEOUT).await;
+        let lost = |error: OpenError| {
+            CallFailure::new(Outcome::PeerLost, format!("no link to {peer}, {error}"))
+        };
         let over = async |link: Arc<PeerLink>| self.over(&link, call, deadline).await;
-        unless_superfluous(&self.links, link, over).await
-    }
-
-    /// The link to `peer`, dialled where there is none and its address is known.
-    async fn link(&self, peer: &NodeName) -> Result<Arc<PeerLink>, CallFailure> {
-        if let Some(link) = self.links.get(peer) {
-            return Ok(link);
-        }
-        let lost =
-            |what: &str| CallFailure::new(Outcome::PeerLost, format!("no link to {peer}{what}"));
-        if *peer == self.me {
-            return Err(lost(", which is this node itself"));
-        }
-        let address = self.members.borrow().get(peer).copied();
-        let Some(address) = address else {
-            return Err(lost(", which no live node knows"));
-        };
-        // A full queue means that enough dials are asked for.
-        let _ = self.strangers.try_send(address);
-        let linked = async {
-            loop {
-                sleep(LINK_LOOK).await;
-                if let Some(link) = self.links.get(peer) {
-                    return link;
-                }
-            }
-        };
-        let linked = timeout(HANDSHAKE_TIMEOUT, linked).await;
-        linked.map_err(|_| lost(": it does not answer"))
+        unless_superfluous(&self.opener, link.map_err(lost)?, over).await
     }
 
     async fn over(
@@ -145,6 +100,7 @@ impl Insider {
             .sent
             .enter_below(INSIDE_CALLS_MAX)
             .ok_or_else(full)?;
+        link.note_call();
         let answered = self.answer(link, call, deadline, counted);
         tokio::select! {
             biased;
@@ -268,6 +224,7 @@ pub(super) async fn serve<L>(
     head: &InsideHead<'_>,
     counted: InFlightGuard,
 ) {
+    link.note_call();
     let Some(_served) = link.inside.served.enter_below(INSIDE_CALLS_MAX) else {
         let refusal = ForwardRefused::new(Refusal::Full, "too many calls are in flight");
         return refuse(hub, link, stream, None, refusal).await;

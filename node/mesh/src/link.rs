@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use grapevine_core::ids::{Generation, NodeName};
 use grapevine_core::limit::InFlight;
+use grapevine_proto::frame::close;
+use quinn::{ConnectionError, VarInt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -45,6 +47,10 @@ pub struct PeerLink {
     pub(super) inside: InsideCalls,
     /// While it is silent: when its peer last spoke.
     silent: watch::Sender<Option<Instant>>,
+    /// Whether gossip or a message about rights went over it since the last look.
+    exchanged: AtomicBool,
+    /// Whether a call did.
+    called: AtomicBool,
     speaks: AtomicBool,
     retiring: AtomicBool,
 }
@@ -89,6 +95,8 @@ impl PeerLink {
             calls,
             inside: InsideCalls::default(),
             silent: watch::Sender::new(None),
+            exchanged: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             speaks: AtomicBool::new(true),
             retiring: AtomicBool::new(false),
         }
@@ -122,6 +130,41 @@ impl PeerLink {
     /// True the first time: the caller must close it once it is idle.
     pub fn start_retiring(&self) -> bool {
         !self.retiring.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it ends since either end did not need it any more.
+    pub(super) fn is_parting(&self) -> bool {
+        self.retiring.load(Ordering::Relaxed) || self.was_closed_as_superfluous()
+    }
+
+    /// Whether the peer closed it as superfluous.
+    pub(super) fn was_closed_as_superfluous(&self) -> bool {
+        matches!(
+            self.connection.close_reason(),
+            Some(ConnectionError::ApplicationClosed(closed))
+                if closed.error_code == VarInt::from_u32(close::SUPERFLUOUS)
+        )
+    }
+
+    /// Notes that gossip or a message about rights goes over it.
+    pub fn note_exchange(&self) {
+        self.exchanged.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a call goes over it, of either end.
+    pub fn note_call(&self) {
+        self.called.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was an exchange since the last look, and whether a call.
+    pub(super) fn take_uses(&self) -> (bool, bool) {
+        let take = |used: &AtomicBool| used.swap(false, Ordering::Relaxed);
+        (take(&self.exchanged), take(&self.called))
+    }
+
+    /// Whether no call runs on it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls.count() == 0 && self.inside.is_idle()
     }
 
     /// Undoes [`PeerLink::start_retiring`]: the link is used after all.

@@ -9,8 +9,8 @@
 //! 3. The one dialled by the smaller name is preferred to the other.
 //! 4. Of several by the same dialler, the dialler takes the oldest, and the other side the newest.
 //!
-//! Invariant: only the dialler of a connection closes it as superfluous. So whatever the two ends
-//! choose for a moment, the one that remains is one that its dialler wants.
+//! Invariant: only the dialler of a connection closes it as superfluous, also where it is the only one and idle. So
+//! whatever the two ends choose for a moment, the one that remains is one that its dialler wants.
 //!
 //! The table that requests read is swapped whole; they take no lock.
 
@@ -21,7 +21,7 @@ use arc_swap::{ArcSwap, Guard};
 use grapevine_core::engine::Event;
 use grapevine_core::ids::NodeName;
 use grapevine_core::link::LinkState;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::link::{PEERS_MAX, PeerLink};
@@ -37,6 +37,8 @@ pub struct Links {
     table: Arc<ArcSwap<LinkTable>>,
     all: Arc<Mutex<All>>,
     changed: Arc<Notify>,
+    /// Counts the tables, for those who wait for a link.
+    tables: Arc<watch::Sender<u64>>,
 }
 
 /// Every connection, and the channel for changes of the used ones, in their order.
@@ -82,6 +84,7 @@ impl Links {
             table: Arc::default(),
             all: Arc::new(Mutex::new(all)),
             changed: Arc::default(),
+            tables: Arc::new(watch::Sender::new(0)),
         };
         (links, events_out)
     }
@@ -99,6 +102,20 @@ impl Links {
     /// The link in use to `peer`.
     pub fn get(&self, peer: &NodeName) -> Option<Arc<PeerLink>> {
         self.table.load().by_name.get(peer).cloned()
+    }
+
+    /// Waits until there is a link to `peer`.
+    pub async fn opened(&self, peer: &NodeName) -> Arc<PeerLink> {
+        let mut tables = self.tables.subscribe();
+        loop {
+            if let Some(link) = self.get(peer) {
+                return link;
+            }
+            if tables.changed().await.is_err() {
+                // These links own the sender, so this is never reached while they are borrowed.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Whether this link is the one in use.
@@ -179,6 +196,7 @@ impl Links {
             self.table.store(Arc::new(table.with(peer, best.as_ref())));
             all.report_change(peer, used, best.as_ref());
             self.changed.notify_one();
+            self.tables.send_modify(|count| *count += 1);
         }
         if best.is_none() {
             all.by_peer.remove(peer);
@@ -199,8 +217,12 @@ impl All {
         new: Option<&Arc<PeerLink>>,
     ) {
         if old.map(|link| link.generation) != new.map(|link| link.generation) {
-            if old.is_some() {
-                self.report(Event::LinkDown { peer: peer.clone() });
+            if let Some(old) = old {
+                let peer = peer.clone();
+                self.report(match old.is_parting() && new.is_none() {
+                    true => Event::LinkClosed { peer },
+                    false => Event::LinkDown { peer },
+                });
             }
             if new.is_some() {
                 self.report(Event::LinkUp { peer: peer.clone() });

@@ -10,7 +10,7 @@ pub(super) fn own_load(view: &View, upstream: &UpstreamName) -> Option<Load> {
     let fact = own_fact(view, upstream);
     Some(Load {
         upstream: upstream.clone(),
-        in_flight: own.in_flight.count(),
+        in_flight: own.in_flight(),
         ttft: fact.and_then(|fact| fact.ttft).unwrap_or_default(),
     })
 }

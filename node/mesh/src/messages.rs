@@ -151,6 +151,7 @@ pub(super) fn take_gossip<L>(hub: &Hub<L>, link: &PeerLink, intake: &Intake, mes
     if !intake.takes_gossip(hub.driver.now(), message.len()) {
         return;
     }
+    link.note_exchange();
     let from = GossipSender {
         node: link.peer.clone(),
         address: link.address,
@@ -161,6 +162,7 @@ pub(super) fn take_gossip<L>(hub: &Hub<L>, link: &PeerLink, intake: &Intake, mes
 
 /// Queues a message about rights.
 pub(super) fn take_rights<L>(hub: &Hub<L>, link: &PeerLink, intake: &Intake, message: Bytes) {
+    link.note_exchange();
     if intake.takes_rights(hub.driver.now()) {
         // A full queue drops: the next message says all that this one does.
         let _ = hub.rights.try_send((link.peer.clone(), message));

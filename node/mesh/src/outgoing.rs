@@ -61,7 +61,10 @@ impl GossipOutput for MeshOutgoing {
         }
         let table = self.links.table();
         match table.at(to) {
-            Some(link) => link.outbox.gossip(&link.connection, message),
+            Some(link) => {
+                link.note_exchange();
+                link.outbox.gossip(&link.connection, message);
+            }
             None => self.pending.keep(to, message),
         }
     }

@@ -1,22 +1,15 @@
 //! Messages about rights on their way out: to a link where there is one; else the peer is dialled, and the message is
 //! dropped.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use grapevine_core::ids::NodeName;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use super::links::Links;
-use super::members::Members;
+use super::opener::LinkOpener;
 
 /// Sends messages about rights. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct RightsOutput {
-    links: Links,
-    members: watch::Receiver<Members>,
-    strangers: mpsc::Sender<SocketAddr>,
-}
+pub struct RightsOutput(LinkOpener);
 
 /// The way of messages about rights to and from peers.
 #[derive(Debug)]
@@ -31,39 +24,19 @@ pub struct RightsWay {
 const RIGHTS_MAX: usize = 4_096;
 
 /// The way, and where links put what they receive.
-pub(super) fn open(ways: Ways<'_>) -> (mpsc::Sender<(NodeName, Bytes)>, RightsWay) {
+pub(super) fn open(opener: LinkOpener) -> (mpsc::Sender<(NodeName, Bytes)>, RightsWay) {
     let (received, input) = mpsc::channel(RIGHTS_MAX);
-    let output = RightsOutput::new(ways);
+    let output = RightsOutput(opener);
     (received, RightsWay { output, input })
 }
 
-/// What leads to a peer: its link, its address, and who dials it.
-pub(super) type Ways<'a> = (
-    &'a Links,
-    &'a watch::Receiver<Members>,
-    &'a mpsc::Sender<SocketAddr>,
-);
-
 impl RightsOutput {
-    /// Sends over `links`, and asks for dials through `strangers`.
-    fn new((links, members, strangers): Ways<'_>) -> Self {
-        Self {
-            links: links.clone(),
-            members: members.clone(),
-            strangers: strangers.clone(),
-        }
-    }
-
     /// Sends `message`, its first byte included, to a peer; false where it is dropped. Never waits.
     pub fn send(&self, to: &NodeName, message: &Bytes) -> bool {
-        if let Some(link) = self.links.get(to) {
-            return link.outbox.rights(&link.connection, message);
-        }
-        let address = self.members.borrow().get(to).copied();
-        if let Some(address) = address {
-            // A full queue means that enough dials are asked for.
-            let _ = self.strangers.try_send(address);
-        }
-        false
+        let Some(link) = self.0.link_or_ask(to) else {
+            return false;
+        };
+        link.note_exchange();
+        link.outbox.rights(&link.connection, message)
     }
 }

@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::{Pin, pin};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
@@ -60,6 +60,7 @@ pub(super) async fn serve<L: CallLocal>(
     recv: RecvStream,
 ) {
     let counted = link.calls.enter();
+    link.note_call();
     let mut stream = CallStream::new(send, recv, reset::REFUSED);
     // Held as long as the head is, which is as long as the call takes.
     let mut charge = hub.bodies.account(BodySender::Peer(&link.peer));
@@ -158,10 +159,10 @@ async fn answer<L: CallLocal>(hub: &Hub<L>, stream: &mut CallStream, call: Call,
     let mut overdue = Overdue::new(&hub.driver, scope, name.clone(), model, shape, witness);
     // Created before the first write, or a stop that came before it would be missed.
     let mut stopped = pin!(stream.send.stopped());
-    let names_identity = shown::names_identity(&call.headers);
+    let asked = Arc::clone(&call.headers);
     let called = Box::pin(async {
         let mut answer = hub.local.call(Box::new(call)).await?;
-        let shown = shown::by_answer(&mut answer, names_identity).await;
+        let shown = shown::by_answer(&mut answer, &asked).await;
         Ok::<_, CallFailure>((answer, shown))
     });
     let answered = tokio::select! {
@@ -320,11 +321,7 @@ fn head_frame<L>(
     };
     let head = ResponseHead {
         status: answer.status.as_u16(),
-        headers: answer
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect(),
+        headers: answer.headers.pairs(),
         load: wire_load(hub, upstream).unwrap_or(none),
     };
     ResponseStart::Answer(head).encode().map_err(|error| {

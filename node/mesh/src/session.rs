@@ -88,6 +88,7 @@ pub(super) async fn establish<L: CallLocal>(
     let addresses = [Some(link.address), dialled_address];
     for address in addresses.into_iter().flatten() {
         if let Some(message) = hub.pending.take(address) {
+            link.note_exchange();
             link.outbox.gossip(&link.connection, message);
         }
     }
@@ -119,7 +120,7 @@ async fn run<L: CallLocal>(
 }
 
 /// Closes the connections that a change of links left over.
-fn carry_out<L: CallLocal>(hub: &Arc<Hub<L>>, change: LinkChange) {
+pub(super) fn carry_out<L: CallLocal>(hub: &Arc<Hub<L>>, change: LinkChange) {
     for link in change.dead {
         let code = VarInt::from_u32(close::STALE);
         link.connection.close(code, b"a later life is connected");
@@ -142,7 +143,7 @@ async fn retire<L: CallLocal>(hub: Arc<Hub<L>>, link: Arc<PeerLink>) {
             link.stop_retiring();
             return;
         }
-        if link.calls.count() == 0 && link.inside.is_idle() {
+        if link.is_idle() {
             let code = VarInt::from_u32(close::SUPERFLUOUS);
             link.connection.close(code, b"another connection is used");
             return;

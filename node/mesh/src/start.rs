@@ -34,6 +34,7 @@ use super::identity::Verifier;
 use super::inside::Insider;
 use super::links::Links;
 use super::members::Members;
+use super::opener::LinkOpener;
 use super::outgoing::MeshOutgoing;
 use super::pending::PendingGossip;
 use super::rights::{self, RightsWay};
@@ -73,6 +74,8 @@ pub struct MeshOptions {
     pub advertise: Option<String>,
     /// Nodes to join through, `host:port`; they may resolve or come up later.
     pub seeds: Vec<String>,
+    /// Time between rounds of gossip in a small mesh: how long idle links stay follows from it.
+    pub gossip_interval: Duration,
     /// Who this node is.
     pub credentials: Credentials,
     /// Which requests of peers are answered here.
@@ -134,9 +137,11 @@ pub async fn start<L: CallLocal>(
     let (rumors, rumors_in) = mpsc::channel(RUMORS_MAX);
     let (strangers, strangers_in) = mpsc::channel(STRANGERS_MAX);
     let (members, members_in) = watch::channel(Members::new());
+    let link_counts = config.metrics.links();
     let ways = (&links, &members_in, &strangers);
-    let insider = Insider::new(&config.node, ways, &config.bodies);
-    let (rights, rights_way) = rights::open(ways);
+    let opener = LinkOpener::new(&config.node, ways, &link_counts);
+    let insider = Insider::new(opener.clone(), config.bodies.clone());
+    let (rights, rights_way) = rights::open(opener.clone());
     let pending = PendingGossip::new(strangers);
     let own_addresses = own_addresses(&endpoint, advertised);
     let hub = Arc::new(Hub {
@@ -147,10 +152,13 @@ pub async fn start<L: CallLocal>(
         inside,
         endpoint: endpoint.clone(),
         client: ArcSwap::from_pointee(endpoint::client_config(credentials)?),
+        brief_server: ArcSwap::from_pointee(endpoint::brief_server(credentials)?),
         verifier: verifier.clone(),
         greeting,
         own_addresses: own_addresses.clone(),
         links: links.clone(),
+        link_counts,
+        gossip_interval: config.gossip_interval,
         serials: AtomicU64::new(1),
         gossip,
         rumors,
@@ -162,12 +170,8 @@ pub async fn start<L: CallLocal>(
         rules: Rules::new(config.rules, config.metrics),
     });
     let dialler = Dialler::new(Arc::clone(&hub), config.seeds, members_in, strangers_in);
-    let vital = &config.vital;
-    tokio::spawn(vital.keep("link events", report(driver, events)));
-    let tasks = Arc::new([
-        tokio::spawn(vital.keep("mesh listener", accept::accept(Arc::clone(&hub)))).abort_handle(),
-        tokio::spawn(vital.keep("mesh dialler", dialler.run())).abort_handle(),
-    ]);
+    tokio::spawn((config.vital).keep("link events", report(driver, events)));
+    let tasks = run_tasks(&hub, dialler, &config.vital);
     let handle = MeshHandle {
         endpoint,
         advertised,
@@ -179,12 +183,24 @@ pub async fn start<L: CallLocal>(
     };
     Ok(MeshParts {
         handle,
-        forwarder: Forwarder::new(links.clone()),
+        forwarder: Forwarder::new(opener),
         inside: Arc::new(insider),
         outgoing: MeshOutgoing::new(links, pending, own_addresses, members),
         incoming: Incoming::new(gossip_in, rumors_in),
         rights: rights_way,
     })
+}
+
+fn run_tasks<L: CallLocal>(
+    hub: &Arc<Hub<L>>,
+    dialler: Dialler<L>,
+    vital: &Vital,
+) -> Arc<[AbortHandle]> {
+    let accepting = accept::accept(Arc::clone(hub));
+    Arc::new([
+        tokio::spawn(vital.keep("mesh listener", accepting)).abort_handle(),
+        tokio::spawn(vital.keep("mesh dialler", dialler.run())).abort_handle(),
+    ])
 }
 
 /// This node's greeting, as a frame.
@@ -352,8 +368,9 @@ impl MeshHandle {
         let mesh = credentials.mesh().clone();
         self.verifier.replace(mesh, credentials.authorities())?;
         self.signer.replace(credentials)?;
+        self.swaps
+            .swap(client, endpoint::brief_server(credentials)?);
         self.endpoint.set_server_config(Some(server));
-        self.swaps.swap(client);
         Ok(())
     }
 

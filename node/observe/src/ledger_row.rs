@@ -81,11 +81,6 @@ impl LedgerRow {
     /// The row of `record`, at a node in `region`.
     pub fn of(record: &RequestRecord, region: &RegionName) -> Self {
         let served = record.served.as_ref();
-        let outcome = match (record.error, record.status) {
-            (Some(error), _) => error,
-            (None, 400..) => "error_passed_through",
-            (None, _) => "ok",
-        };
         Self {
             time_ms: u64::try_from(record.time.as_millis()).unwrap_or(u64::MAX),
             request: record.id.to_string(),
@@ -104,7 +99,16 @@ impl LedgerRow {
             cost_nano_usd: record.cost.map(|NanoUsd(nano)| nano),
             partial: record.error.is_some() && served.is_some(),
             status: record.status,
-            outcome: outcome.to_owned(),
+            outcome: outcome(record).to_owned(),
         }
+    }
+}
+
+/// `ok`, or one word for what went wrong.
+pub(super) const fn outcome(record: &RequestRecord) -> &'static str {
+    match (record.error, record.status) {
+        (Some(error), _) => error,
+        (None, 400..) => "error_passed_through",
+        (None, _) => "ok",
     }
 }

@@ -9,6 +9,7 @@
 //! step.
 
 mod cache;
+mod reported;
 mod states;
 mod status_class;
 
@@ -42,6 +43,7 @@ use super::labels::{
     StatusLabels, UpstreamLabels,
 };
 use super::limits::LimitMetrics;
+use super::links::LinkCounts;
 use super::losses::{LossMetrics, Losses};
 use super::notices;
 use super::queue::QueueMetrics;
@@ -51,6 +53,7 @@ use super::tasks::TaskMetrics;
 use super::tunnels::TunnelMetrics;
 use super::usage::Usage;
 use cache::CacheMetrics;
+use reported::ReportedMetrics;
 use status_class::{STATUS_CLASSES, status_class};
 
 /// The error code of a refusal by residency, as in records.
@@ -84,6 +87,7 @@ struct Inner {
     losses: LossMetrics,
     credentials: CredentialMetrics,
     cache: CacheMetrics,
+    reported: ReportedMetrics,
     usage: Usage,
     bodies: BodyMemory,
     keys: KeyMetrics,
@@ -93,6 +97,7 @@ struct Inner {
     queue: QueueMetrics,
     tunnels: TunnelMetrics,
     dns: DnsQueries,
+    links: LinkCounts,
     connections: ConnectionMetrics,
     tasks: TaskMetrics,
 }
@@ -198,6 +203,11 @@ impl Metrics {
         self.0.dns.clone()
     }
 
+    /// The counts of links between nodes.
+    pub fn links(&self) -> LinkCounts {
+        self.0.links.clone()
+    }
+
     /// Shows the statements that `ring` knows.
     pub fn show_keys(&self, ring: KeyRing) {
         self.0.keys.show(ring);
@@ -265,6 +275,7 @@ impl Metrics {
         metrics.upstream_usable.clear();
         metrics.upstream_in_flight.clear();
         metrics.cache.clear();
+        metrics.reported.clear();
         metrics.upstream_first_byte.clear();
         metrics.upstream_answer.clear();
         metrics.peer_live.clear();
@@ -312,6 +323,7 @@ impl Inner {
             peer_residency_differs: Family::default(),
             model_upstreams: Family::default(),
             cache: CacheMetrics::register(families),
+            reported: ReportedMetrics::register(families),
             losses: LossMetrics::register(families),
             credentials: CredentialMetrics::register(families),
             usage: Usage::register(families),
@@ -323,10 +335,12 @@ impl Inner {
             queue: QueueMetrics::register(families),
             tunnels: TunnelMetrics::register(families),
             dns: DnsQueries::default(),
+            links: LinkCounts::default(),
             connections: ConnectionMetrics::default(),
             tasks: TaskMetrics::register(families),
         };
         inner.dns.register(families);
+        inner.links.register(families);
         inner.connections.register(families);
         inner.register_requests(families);
         inner.register_states(families);

@@ -10,11 +10,15 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 /// with all of these takes as long as to hash once.
 const RECENT_MAX: usize = 16;
 
+/// How many of them stay in their places. A request counts one or two of a family: to move those in turn takes longer than
+/// to compare a few.
+const UNMOVED_MAX: usize = 4;
+
 /// A family, and the metrics of it that were counted last.
 #[derive(Debug)]
 pub(super) struct RecentFamily<L, M, C = fn() -> M> {
     family: Family<L, M, C>,
-    /// The last one first.
+    /// The last one first, or among the first [`UNMOVED_MAX`].
     recent: Mutex<Vec<(L, M)>>,
 }
 
@@ -38,16 +42,22 @@ impl<L: Clone + Eq + Hash + Debug, M: Clone, C: MetricConstructor<M>> RecentFami
         count: impl FnOnce(&M) -> R,
     ) -> R {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        match recent.iter().position(|(known, _)| are_its(known)) {
-            Some(at) => recent[..=at].rotate_right(1),
+        let at = recent.iter().position(|(known, _)| are_its(known));
+        let at = match at {
+            Some(at) if at < UNMOVED_MAX => at,
+            Some(at) => {
+                recent[..=at].rotate_right(1);
+                0
+            }
             None => {
                 let labels = labels();
                 let metric = self.family.get_or_create_owned(&labels);
                 recent.truncate(RECENT_MAX - 1);
                 recent.insert(0, (labels, metric));
+                0
             }
-        }
-        count(&recent[0].1)
+        };
+        count(&recent[at].1)
     }
 }
 

@@ -89,7 +89,7 @@ pub(super) struct Usage {
     first_token: Histograms<CallLabels>,
     calls: Histograms<EndLabels>,
     tokens: Histograms<TokenLabels>,
-    cost: Family<ModelLabels, Counter<f64, AtomicU64>>,
+    cost: RecentFamily<ModelLabels, Counter<f64, AtomicU64>>,
 }
 
 type Histograms<L> = RecentFamily<L, Histogram, fn() -> Histogram>;
@@ -144,15 +144,27 @@ impl Usage {
             first_token: RecentFamily::new(first_token),
             calls: RecentFamily::new(calls),
             tokens: RecentFamily::new(tokens),
-            cost,
+            cost: RecentFamily::new(cost),
         }
     }
 
     /// Counts a finished request; one that is about no model is not one of generative AI.
-    pub(super) fn request(&self, record: &RequestRecord, view: &View) {
+    pub(super) fn request<'a>(&self, record: &'a RequestRecord, view: &View) {
         let Some(model) = &record.model else { return };
         let path = record.path.as_str();
-        let call = self.call(path, model, view);
+        let call = Call {
+            operation: gen_ai::operation(path),
+            provider: gen_ai::provider(path),
+            model: self.label(model, view),
+        };
+        // Nearly always the same one.
+        let call_of = |other: &'a ModelName| match other == model {
+            true => call,
+            false => Call {
+                model: self.label(other, view),
+                ..call
+            },
+        };
         let error = record.error.or(status_error(record.status));
         let total = record.total.as_secs_f64();
         observe_end(&self.requests, call, error, total);
@@ -165,18 +177,18 @@ impl Usage {
         }
         for attempt in &record.attempts {
             let took = attempt.took.as_secs_f64();
-            let called = attempt.model.as_ref();
-            let called = called.map_or(call, |model| self.call(path, model, view));
+            let called = attempt.model.as_ref().map_or(call, call_of);
             observe_end(&self.calls, called, attempt_error(attempt), took);
         }
         // Who pays for tokens, pays for those of the model that counted them.
-        let served = record.served_model();
-        let call = served.map_or(call, |model| self.call(path, model, view));
+        let call = record.served_model().map_or(call, call_of);
         if let Some(cost) = record.cost {
-            let labels = ModelLabels {
+            let is_its = |known: &ModelLabels| known.gen_ai_request_model == call.model;
+            let labels = || ModelLabels {
                 gen_ai_request_model: call.model.to_owned(),
             };
-            self.cost.get_or_create(&labels).inc_by(cost.as_dollars());
+            let add = |known: &Counter<_, _>| known.inc_by(cost.as_dollars());
+            self.cost.count(is_its, labels, add);
         }
         let tokens = [
             ("input", record.tokens.input),
@@ -194,14 +206,6 @@ impl Usage {
                 let observe = |known: &Histogram| known.observe(count as f64);
                 self.tokens.count(is_its, labels, observe);
             }
-        }
-    }
-
-    fn call<'a>(&self, path: &str, model: &'a ModelName, view: &View) -> Call<'a> {
-        Call {
-            operation: gen_ai::operation(path),
-            provider: gen_ai::provider(path),
-            model: self.label(model, view),
         }
     }
 

@@ -3,6 +3,8 @@
 //! Kept in memory, counted from the ledger at a start and from finished requests after it. Bounded: beyond
 //! [`CELLS_MAX`] sums, further combinations of a day are one sum under the name `(other)`.
 
+mod entry;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,10 +13,14 @@ use grapevine_core::date::CalendarDay;
 use grapevine_core::price::NanoUsd;
 use serde::{Deserialize, Serialize};
 
-use super::ledger_row::LedgerRow;
+pub use entry::UsageEntry;
 
 /// Sums that are kept.
 const CELLS_MAX: usize = 50_000;
+
+/// Sums that are found by comparing. A node's requests are mostly of a few keys and models at a few upstreams: to compare
+/// their names takes a quarter of what it takes to make them anew and search all sums.
+const RECENT_MAX: usize = 8;
 
 /// How far back sums go.
 const KEPT: Duration = Duration::from_secs(366 * 86_400);
@@ -103,19 +109,6 @@ impl UsageSum {
             *sum = sum.saturating_add(more);
         }
     }
-
-    fn of(row: &LedgerRow) -> Self {
-        let is_served = row.upstream.is_some() && row.status < 400;
-        Self {
-            requests: u64::from(!row.is_second_call()),
-            failed: u64::from(row.outcome != "ok" && !row.is_second_call()),
-            tokens_in: row.tokens_in.unwrap_or_default(),
-            tokens_cached: row.tokens_cached.unwrap_or_default(),
-            tokens_out: row.tokens_out.unwrap_or_default(),
-            cost_nano_usd: row.cost_nano_usd.unwrap_or_default(),
-            unpriced: u64::from(is_served && !row.is_second_call() && row.cost_nano_usd.is_none()),
-        }
-    }
 }
 
 /// The names of a sum, in the order of the groups that were asked for.
@@ -133,52 +126,39 @@ struct Cell {
 
 /// The sums. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct UsageBook(Arc<Mutex<BTreeMap<Cell, UsageSum>>>);
+pub struct UsageBook(Arc<Mutex<Sums>>);
+
+#[derive(Debug, Default)]
+struct Sums {
+    cells: BTreeMap<Cell, UsageSum>,
+    /// What was counted for some of them, and is to be added to them before anybody reads.
+    recent: Vec<(Cell, UsageSum)>,
+}
 
 impl UsageBook {
-    /// Counts a row, at `now` since the Unix epoch.
-    pub fn count(&self, now: Duration, row: &LedgerRow) {
-        let time = Duration::from_millis(row.time_ms);
+    /// Counts a request, at `now` since the Unix epoch.
+    pub fn count(&self, now: Duration, entry: &UsageEntry<'_>) {
         let oldest = CalendarDay::of(now.saturating_sub(KEPT));
-        let day = CalendarDay::of(time);
-        if day < oldest {
+        if entry.day < oldest {
             return;
         }
-        let name = |name: &Option<String>| name.as_deref().unwrap_or("-").into();
-        let upstream = match (&row.node, &row.upstream) {
-            (Some(node), Some(upstream)) => format!("{node}/{upstream}").into(),
-            _ => "-".into(),
-        };
-        let mut cell = Cell {
-            day,
-            key: name(&row.key),
-            model: name(&row.model),
-            upstream,
-            account: name(&row.account),
-            region: row.region.as_str().into(),
-        };
-        let mut cells = self.cells();
-        if cells.len() >= CELLS_MAX && !cells.contains_key(&cell) {
-            cells.retain(|cell, _| cell.day >= oldest);
-            if cells.len() >= CELLS_MAX {
-                let [key, model, upstream, account, region] = [(); 5].map(|()| OTHER.into());
-                cell = Cell {
-                    day,
-                    key,
-                    model,
-                    upstream,
-                    account,
-                    region,
-                };
-            }
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = sums.recent.iter_mut();
+        match recent.find(|(cell, _)| entry.is_of(cell)) {
+            Some((_, sum)) => sum.add(&entry.sum),
+            None => sums.begin(oldest, entry),
         }
-        cells.entry(cell).or_default().add(&UsageSum::of(row));
     }
 
     /// Sums since the beginning of `since`, for each combination of names of the groups in `by`.
     pub fn sum(&self, since: CalendarDay, by: &[UsageGroup]) -> BTreeMap<UsageNames, UsageSum> {
         let mut sums = BTreeMap::<UsageNames, UsageSum>::new();
-        for (cell, sum) in self.cells().iter().filter(|(cell, _)| cell.day >= since) {
+        for (cell, sum) in self
+            .sums()
+            .cells
+            .iter()
+            .filter(|(cell, _)| cell.day >= since)
+        {
             let names = by.iter().map(|group| match group {
                 UsageGroup::Key => cell.key.to_string(),
                 UsageGroup::Model => cell.model.to_string(),
@@ -192,14 +172,61 @@ impl UsageBook {
         sums
     }
 
-    fn cells(&self) -> MutexGuard<'_, BTreeMap<Cell, UsageSum>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The sums, each whole.
+    fn sums(&self) -> MutexGuard<'_, Sums> {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.settle();
+        sums
+    }
+}
+
+impl Sums {
+    /// Counts the first of a cell since the last [`RECENT_MAX`] others.
+    fn begin(&mut self, oldest: CalendarDay, entry: &UsageEntry<'_>) {
+        if self.recent.len() >= RECENT_MAX {
+            self.settle();
+        }
+        let cell = entry.cell();
+        if self.cells.len() >= CELLS_MAX && !self.cells.contains_key(&cell) {
+            self.settle();
+            self.cells.retain(|cell, _| cell.day >= oldest);
+            if self.cells.len() >= CELLS_MAX {
+                let other = Cell::other(entry.day);
+                return self.cells.entry(other).or_default().add(&entry.sum);
+            }
+        }
+        // It has its place from now on.
+        let _ = self.cells.entry(cell.clone()).or_default();
+        self.recent.push((cell, entry.sum));
+    }
+
+    fn settle(&mut self) {
+        for (cell, sum) in self.recent.drain(..) {
+            self.cells.entry(cell).or_default().add(&sum);
+        }
+    }
+}
+
+impl Cell {
+    /// All that have no sum of their own.
+    fn other(day: CalendarDay) -> Self {
+        let [key, model, upstream, account, region] = [(); 5].map(|()| OTHER.into());
+        Self {
+            day,
+            key,
+            model,
+            upstream,
+            account,
+            region,
+        }
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::ledger_row::LedgerRow;
+    use crate::record::{RequestRecord, Served, Tokens};
 
     pub(crate) fn row(key: &str, model: &str, day: &str) -> LedgerRow {
         let day: CalendarDay = day.parse().expect("a day");
@@ -249,7 +276,7 @@ pub(super) mod tests {
                 ..row("batch", "fast", "2026-11-01")
             },
         ] {
-            book.count(now, &row);
+            book.count(now, &UsageEntry::from(&row));
         }
         let sum = |since: &str, by: &[UsageGroup]| -> Vec<(String, u64, u64, u64, u64)> {
             let sums = book.sum(day(since), by).into_iter();
@@ -286,21 +313,84 @@ pub(super) mod tests {
     #[test]
     fn sums_are_bounded_and_old_ones_leave_first() {
         let book = UsageBook::default();
+        let count = |now, row: &LedgerRow| book.count(now, &row.into());
         let now = day("2026-11-30").begins();
         for index in 0..CELLS_MAX + 5 {
-            book.count(now, &row(&index.to_string(), "m", "2026-11-30"));
+            count(now, &row(&index.to_string(), "m", "2026-11-30"));
         }
         let sums = book.sum(day("2026-11-01"), &[UsageGroup::Key]);
         assert_eq!(sums.len(), CELLS_MAX + 1);
         assert_eq!(sums[&vec![OTHER.to_owned()]].requests, 5);
-        book.count(now, &row("old", "m", "2020-01-01"));
+        count(now, &row("old", "m", "2020-01-01"));
         assert!(
             !book
                 .sum(day("1970-01-01"), &[UsageGroup::Day])
                 .contains_key(&vec!["2020-01-01".to_owned()])
         );
         let later = day("2028-01-01").begins();
-        book.count(later, &row("new", "m", "2028-01-01"));
+        count(later, &row("new", "m", "2028-01-01"));
         assert_eq!(book.sum(day("1970-01-01"), &[UsageGroup::Key]).len(), 1);
+    }
+
+    #[test]
+    fn every_request_counts_however_many_sums_take_turns() {
+        let book = UsageBook::default();
+        let now = day("2026-11-30").begins();
+        for turn in 0..5 {
+            for index in (0..3 * RECENT_MAX).chain([turn, turn]) {
+                book.count(now, &(&row(&index.to_string(), "m", "2026-11-30")).into());
+            }
+        }
+        let sums = book.sum(day("2026-11-30"), &[UsageGroup::Key]);
+        assert_eq!(sums.len(), 3 * RECENT_MAX);
+        for (names, sum) in sums {
+            let is_extra = names[0].parse::<usize>().expect("an index") < 5;
+            let expected = if is_extra { 7 } else { 5 };
+            assert_eq!((sum.requests, sum.tokens_in), (expected, 10 * expected));
+        }
+    }
+
+    #[test]
+    fn a_record_counts_where_its_row_does() {
+        let record = RequestRecord {
+            time: day("2026-11-30").begins(),
+            model: Some("gpt-4o".parse().expect("a model")),
+            key: Some("app".into()),
+            status: 200,
+            tokens: Tokens {
+                input: Some(10),
+                cached: Some(4),
+                cache_written: None,
+                output: Some(3),
+            },
+            cost: Some(NanoUsd(7)),
+            served: Some(Served {
+                node: "sgp-1".parse().expect("a name"),
+                region: "sgp".parse().expect("a name"),
+                upstream: "primary".parse().expect("a name"),
+                account: None,
+            }),
+            ..RequestRecord::begun(
+                "r".into(),
+                &http::Method::POST,
+                &http::uri::PathAndQuery::from_static("/v1/chat/completions"),
+            )
+        };
+        let region = "fra".parse().expect("a name");
+        for record in [
+            record.clone(),
+            RequestRecord {
+                served: None,
+                error: Some("connect"),
+                cost: None,
+                ..record
+            },
+        ] {
+            let row = LedgerRow::of(&record, &region);
+            let (of_row, of_record) = (UsageEntry::from(&row), UsageEntry::of(&record, &region));
+            assert_eq!(of_row.cell(), of_record.cell());
+            assert_eq!(of_row.sum, of_record.sum);
+            assert!(of_record.is_of(&of_row.cell()));
+        }
     }
 }

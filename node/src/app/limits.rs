@@ -26,7 +26,7 @@ use grapevine_core::escrow::{
 use grapevine_core::ids::{Generation, NodeName};
 use grapevine_mesh::{RightsOutput, RightsWay};
 use grapevine_proto::frame::{decode_rights, encode_rights};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, warn};
@@ -54,6 +54,8 @@ pub(super) struct LimitDriver {
     escrow: Option<Escrow>,
     image: StoreImage,
     writing: JoinSet<Result<u64, std::io::Error>>,
+    /// To be answered when all is on the disk.
+    stop: Option<oneshot::Sender<()>>,
 }
 
 /// The handle of limits, and the task behind it; `None` where this node holds no rights.
@@ -90,6 +92,7 @@ pub(super) fn prepare(
         escrow: None,
         image,
         writing: JoinSet::new(),
+        stop: None,
     };
     Ok((handle, Some(driver)))
 }
@@ -120,6 +123,10 @@ impl LimitDriver {
                         }
                         None
                     }
+                    Some(LimitOrder::Stop(done)) => {
+                        self.stop = Some(done);
+                        Some(EscrowEvent::Stop)
+                    }
                 },
                 Some((peer, message)) = input.recv() => self.received(&peer, &message),
                 Some(written) = self.writing.join_next() => self.stored(written),
@@ -133,6 +140,13 @@ impl LimitDriver {
             };
             if let Some(event) = event {
                 self.handle(event, output.as_ref());
+            }
+            // A node that needed no rights has nothing to write.
+            if self.escrow.as_ref().is_none_or(Escrow::is_stopped)
+                && let Some(stop) = self.stop.take()
+            {
+                // Who waited may have given up.
+                let _ = stop.send(());
             }
         }
     }

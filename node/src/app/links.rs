@@ -55,6 +55,7 @@ pub(super) async fn start(
             listen: wanted.listen,
             advertise: wanted.advertise.as_ref().map(ToString::to_string),
             seeds: wanted.seeds.iter().map(ToString::to_string).collect(),
+            gossip_interval: wanted.gossip_interval,
             credentials,
             rules: super::translate::serving_rules(config),
             metrics: metrics.clone(),

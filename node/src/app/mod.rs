@@ -42,6 +42,7 @@ use tracing::{error, info, warn};
 use grapevine_base::bodies::BodyBudget;
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{CallInside, ServeInside};
+use grapevine_base::limits::LimitsHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::{Config, Loaded, Sources};
@@ -80,6 +81,7 @@ pub struct App {
     drain: watch::Sender<bool>,
     background: Option<tasks::Tasks>,
     keys: keys::KeyKeeper,
+    limits: LimitsHandle,
     usage: usage::UsageDesk,
     /// `None` where nothing is traced.
     tracer: Option<Tracer>,
@@ -194,6 +196,14 @@ impl App {
         if hops.is_err() {
             warn!("requests of peers are still in flight at the limit and are broken off");
         }
+        if tokio::time::timeout(LAST_WRITE_LIMIT, self.limits.stop())
+            .await
+            .is_err()
+        {
+            warn!(
+                "limits.file could not be written: rates of keys rest for up to 71 s after the next start"
+            );
+        }
         if let Some(mesh) = self.mesh {
             drop(mesh.gossip);
             mesh.handle.close().await;
@@ -206,6 +216,9 @@ impl App {
         info!("node ended");
     }
 }
+
+/// How long a node waits at its end for the store of limits.
+const LAST_WRITE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long a node waits at its end for the export of its last spans.
 const LAST_SPANS_LIMIT: Duration = Duration::from_secs(2);

@@ -1,6 +1,7 @@
 //! Starts a node's parts in their order: engine, upstreams, mesh, public address, admin; then the node
 //! publishes that it is ready.
 
+mod asking;
 mod serving;
 mod shown;
 
@@ -130,6 +131,7 @@ impl App {
             drain,
             background,
             keys: ground.keys,
+            limits: ground.limits,
             usage: ground.usage,
             tracer: ground.tracer,
             vital: ground.vital,
@@ -250,6 +252,7 @@ impl Ground {
         let Outlets {
             publications,
             probes,
+            loads,
             notices,
         } = outlets;
         let metrics = Metrics::new(config.node.name.as_str(), config.node.region.as_str());
@@ -259,11 +262,12 @@ impl Ground {
         let tls = upstream::tls_config()
             .map_err(|error| NodeStartError::OutgoingTls(error.to_string()))?;
         let passed = translate::passed(config);
-        let prober = prober::run(
+        let client = UpstreamClient::new(targets.clone(), passed.clone(), tls.clone());
+        let asking = asking::run(
             driver.clone(),
             Arc::clone(&probe_targets),
-            UpstreamClient::new(targets.clone(), passed.clone(), tls.clone()),
-            probes,
+            client,
+            (probes, loads),
         );
         let (keys, spreading, fetcher) = KeyKeeper::load(config, tls.clone())?;
         metrics.show_keys(keys.ring().clone());
@@ -300,7 +304,7 @@ impl Ground {
             "notices",
             notices::run(notices, move |kind| metrics.transition(kind)),
         );
-        ground.keep("prober", prober);
+        ground.keep("prober", asking);
         ground.keep("keys of the identity provider", fetcher.run());
         Ok((ground.traced(config)?, publications))
     }

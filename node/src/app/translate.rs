@@ -128,6 +128,7 @@ fn spec(upstream: &UpstreamConfig, carried: u32) -> UpstreamSpec {
         health: upstream.health.clone(),
         probe: upstream.probe.kind,
         probe_interval: upstream.probe.interval,
+        load_interval: upstream.load.as_ref().map(|load| load.interval),
         account: accounts::spec(upstream),
     }
 }
@@ -154,6 +155,7 @@ fn upstream_settings(upstream: &UpstreamConfig) -> upstream::UpstreamSettings {
         headers: upstream.headers.clone(),
         renames,
         lossy: upstream.lossy.clone(),
+        load_path: upstream.load.as_ref().and_then(|load| load.path.clone()),
         timeouts: upstream.timeout,
     }
 }

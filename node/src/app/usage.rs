@@ -17,7 +17,7 @@ use grapevine_core::view::Reach;
 use grapevine_observe::ledger::{Ledger, LedgerSettings};
 use grapevine_observe::ledger_row::LedgerRow;
 use grapevine_observe::record::RequestRecord;
-use grapevine_observe::usage_book::{UsageBook, UsageGroup, UsageNames, UsageSum};
+use grapevine_observe::usage_book::{UsageBook, UsageEntry, UsageGroup, UsageNames, UsageSum};
 use http::StatusCode;
 use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
@@ -105,12 +105,16 @@ impl UsageDesk {
         if record.key.is_none() && record.status == StatusCode::UNAUTHORIZED.as_u16() {
             return;
         }
-        let row = LedgerRow::of(record, &self.0.region);
-        let lost = LedgerRow::of_loser(record, &self.0.region);
-        for row in [row].into_iter().chain(lost) {
-            self.0.book.count(clock::wall(), &row);
-            if let Some(ledger) = &self.0.ledger {
-                ledger.record(row);
+        let region = &self.0.region;
+        let lost = LedgerRow::of_loser(record, region);
+        let entries = lost.as_ref().map(UsageEntry::from);
+        for entry in [UsageEntry::of(record, region)].iter().chain(&entries) {
+            self.0.book.count(clock::wall(), entry);
+        }
+        if let Some(ledger) = &self.0.ledger {
+            ledger.record(LedgerRow::of(record, region));
+            if let Some(lost) = lost {
+                ledger.record(lost);
             }
         }
     }

@@ -1,10 +1,12 @@
-//! Whole answers, sizes of prompts, and the age of an upstream's figures, as they are gossiped.
+//! Whole answers, sizes of prompts, the age of an upstream's figures, and what it reports of its own load, as they are
+//! gossiped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use grapevine_core::fact::{AnswerFigures, FurtherFigures};
 use grapevine_core::ids::ModelName;
+use grapevine_core::reported::ReportedLoad;
 use serde::{Deserialize, Serialize};
 
 use super::ValueError;
@@ -26,6 +28,10 @@ pub(super) struct FurtherPayload {
     /// By model: `answer` and `per_kib`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     models: BTreeMap<String, (Figure, Figure)>,
+    /// What it reports of its own load, beside the requests that it holds: the age in seconds, how long a request holds
+    /// its slot, and what 1,000 tokens take to read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load: Option<(Figure, Figure, Figure)>,
 }
 
 impl FurtherPayload {
@@ -44,6 +50,11 @@ impl FurtherPayload {
             per_kib: unless_zero(per_kib),
             age: figures.asked_ago.map(age),
             models: models.collect(),
+            load: figures.load.as_deref().map(|load| {
+                let span = |span: Option<Duration>| Figure::of_span(span.unwrap_or_default());
+                let (slot_time, prefill) = (span(load.slot_time), span(load.prefill));
+                (age(load.age), slot_time, prefill)
+            }),
         }
     }
 
@@ -53,7 +64,8 @@ impl FurtherPayload {
 
     pub(super) fn is_empty(&self) -> bool {
         let all = [&self.answer, &self.per_kib, &self.age];
-        all.into_iter().all(Option::is_none) && self.models.is_empty()
+        let has_none = all.into_iter().all(Option::is_none);
+        has_none && self.models.is_empty() && self.load.is_none()
     }
 
     pub(super) fn into_figures(self) -> Result<FurtherFigures, ValueError> {
@@ -69,7 +81,19 @@ impl FurtherPayload {
             models.insert(ModelName::new(&model)?, read(figures)?);
         }
         let age = self.age.map(|age| age.count("more.age")).transpose()?;
+        let load = self.load.map(|(age, slot_time, prefill)| {
+            let span = |figure: Figure, field| {
+                let span = figure.span(field)?;
+                Ok::<_, ValueError>((!span.is_zero()).then_some(span))
+            };
+            Ok::<_, ValueError>(ReportedLoad {
+                age: Duration::from_secs(age.count("more.load")?.into()),
+                slot_time: span(slot_time, "more.load")?,
+                prefill: span(prefill, "more.load")?,
+            })
+        });
         Ok(FurtherFigures {
+            load: load.transpose()?.map(Box::new),
             all: read((
                 self.answer.unwrap_or_default(),
                 self.per_kib.unwrap_or_default(),

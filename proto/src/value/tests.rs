@@ -8,6 +8,7 @@ use grapevine_core::account::{AccountFact, AccountSpec, QuotaScope};
 use grapevine_core::fact::{AnswerFigures, FurtherFigures, NodeFact, Phase, Public};
 use grapevine_core::geo_point::GeoPoint;
 use grapevine_core::ids::{AccountName, RegionName};
+use grapevine_core::reported::ReportedLoad;
 
 use super::*;
 use crate::value::figure::SPAN_MAX;
@@ -58,6 +59,7 @@ fn with_further() -> UpstreamFact {
             all: figures(millis(9_000), 40),
             models: BTreeMap::from([(model("o3"), figures(None, 90))]),
             asked_ago: Some(Duration::from_secs(7)),
+            load: None,
         },
         ..fact()
     }
@@ -141,6 +143,33 @@ fn payloads_have_these_bytes() {
         json_of(&Fact::UpstreamGone(upstream("primary"))),
         r#"{"gone":true}"#
     );
+}
+
+#[test]
+fn reported_load_takes_few_bytes_and_comes_back() {
+    let loaded = |slot_time| UpstreamFact {
+        further: FurtherFigures {
+            load: Some(Box::new(ReportedLoad {
+                age: Duration::from_secs(1),
+                slot_time,
+                prefill: millis(100),
+            })),
+            ..FurtherFigures::default()
+        },
+        ..fact()
+    };
+    let slot_time = millis(4_000);
+    for (slot_time, json) in [
+        (slot_time, r#","more":{"load":[1,4000000,100000]}}"#),
+        (None, r#","more":{"load":[1,0,100000]}}"#),
+    ] {
+        let sent = Fact::Upstream(loaded(slot_time));
+        let written = json_of(&sent);
+        assert!(written.ends_with(json), "{written}");
+        assert_eq!(decode(&key(), &written), Ok(sent));
+    }
+    let refused = r#"{"state":"healthy","more":{"load":[1,-4,0]}}"#;
+    assert_eq!(decode(&key(), refused), Err(ValueError::Field("more.load")));
 }
 
 fn with_account(quota: QuotaScope, rests: &[(Option<&str>, u64)]) -> UpstreamFact {
@@ -512,8 +541,16 @@ fn further_figures() -> impl Strategy<Value = FurtherFigures> {
         (spans(), per_kib).prop_map(|(whole, per_kib)| AnswerFigures { whole, per_kib })
     };
     let models = proptest::collection::btree_map("[!-~]{1,20}", figures(), 0..3);
-    let age = proptest::option::of((0..=u32::MAX).prop_map(|age| Duration::from_secs(age.into())));
-    (figures(), models, age).prop_map(|(all, models, asked_ago)| FurtherFigures {
+    let age_of = || (0..=u32::MAX).prop_map(|age| Duration::from_secs(age.into()));
+    let load = (age_of(), spans(), spans()).prop_map(|(age, slot_time, prefill)| ReportedLoad {
+        age,
+        slot_time,
+        prefill,
+    });
+    let load = proptest::option::of(load);
+    let parts = (figures(), models, proptest::option::of(age_of()), load);
+    parts.prop_map(|(all, models, asked_ago, load)| FurtherFigures {
+        load: load.map(Box::new),
         all,
         models: { models.into_iter() }
             .map(|(name, figures)| (model(&name), figures))

@@ -24,6 +24,7 @@ fn endpoint() -> Endpoint {
         price: 1.0,
         backlog: None,
         attempts_max: 1,
+        engine: None,
     })
 }
 
@@ -43,6 +44,7 @@ fn demand(key: u64, model: &ModelName) -> Demand<'_> {
         prompt: 1.0,
         making: Duration::ZERO,
         body: Duration::from_secs(1),
+        conversation: None,
     }
 }
 

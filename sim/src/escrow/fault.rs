@@ -21,6 +21,8 @@ pub(crate) struct Trouble {
     pub(crate) one_way: f64,
     /// For crashes, with a start soon after.
     pub(crate) crashes: f64,
+    /// For stops in order, with a start soon after.
+    pub(crate) stops: f64,
     /// Whether the disk of the node with number 1 is set back, or new, when that starts again.
     pub(crate) sets_back: bool,
     /// For wall clocks that are set.
@@ -44,6 +46,8 @@ pub(crate) enum Fault {
     OneWay(Vec<bool>, Duration),
     /// A node dies, and starts after this.
     Crash(usize, Duration, DiskFate),
+    /// A node stops in order, and starts after this.
+    Stop(usize, Duration, DiskFate),
     /// A node's wall clock goes forwards or back by so many seconds.
     Jump(usize, i64),
     /// A node's driver sees nothing for so long; its request threads go on.
@@ -62,6 +66,20 @@ pub(crate) enum DiskFate {
 
 /// The node whose disk is set back: the promise is about one at a time.
 const SET_BACK: usize = 1;
+
+/// All of it.
+const STORM: Trouble = Trouble {
+    loss: 0.1,
+    repeated: 0.1,
+    late: 0.05,
+    partitions: 40.0,
+    one_way: 25.0,
+    crashes: 20.0,
+    stops: 20.0,
+    sets_back: true,
+    jumps: 20.0,
+    stalls: 25.0,
+};
 
 impl Trouble {
     /// Each kind alone, and all together.
@@ -96,10 +114,12 @@ impl Trouble {
                 },
             ),
             ("crash", crashes),
+            ("stop", Self { stops: 8.0, ..none }),
             (
                 "set-back",
                 Self {
                     sets_back: true,
+                    stops: 15.0,
                     ..crashes
                 },
             ),
@@ -118,20 +138,7 @@ impl Trouble {
                     ..none
                 },
             ),
-            (
-                "storm",
-                Self {
-                    loss: 0.1,
-                    repeated: 0.1,
-                    late: 0.05,
-                    partitions: 40.0,
-                    one_way: 25.0,
-                    crashes: 20.0,
-                    sets_back: true,
-                    jumps: 20.0,
-                    stalls: 25.0,
-                },
-            ),
+            ("storm", STORM),
         ]
     }
 
@@ -143,6 +150,7 @@ impl Trouble {
             self.crashes,
             self.jumps,
             self.stalls,
+            self.stops,
         ];
         let mut soonest: Option<(f64, usize)> = None;
         for (kind, mean) in means
@@ -166,23 +174,38 @@ impl Trouble {
             0 => Fault::Partition(some(nodes, rng), lasts),
             1 => Fault::OneWay(some(nodes, rng), lasts),
             2 => {
-                let fate = match chance::below(rng, 3) {
-                    0 => DiskFate::New,
-                    _ => DiskFate::SetBack(1 + chance::below(rng, 30)),
-                };
-                let down = Duration::from_secs_f64(10.0 * chance::unit(rng));
-                if self.sets_back && chance::unit(rng) < 0.4 && nodes > SET_BACK {
-                    return Fault::Crash(SET_BACK, down, fate);
-                }
-                Fault::Crash(node, down, DiskFate::Kept)
+                let (node, down, fate) = self.restart(node, nodes, rng);
+                Fault::Crash(node, down, fate)
             }
             3 => {
                 // No two clocks are wrong in the same way: that is for a majority to exclude.
                 let secs = chance::below(rng, 80 * 43_200) as i64 - 40 * 43_200;
                 Fault::Jump(node, secs)
             }
-            _ => Fault::Stall(node, lasts),
+            4 => Fault::Stall(node, lasts),
+            _ => {
+                let (node, down, fate) = self.restart(node, nodes, rng);
+                Fault::Stop(node, down, fate)
+            }
         }
+    }
+
+    /// Who is restarted, when it is back, and with which disk.
+    fn restart(
+        self,
+        node: usize,
+        nodes: usize,
+        rng: &mut ChaCha8Rng,
+    ) -> (usize, Duration, DiskFate) {
+        let fate = match chance::below(rng, 3) {
+            0 => DiskFate::New,
+            _ => DiskFate::SetBack(1 + chance::below(rng, 30)),
+        };
+        let down = Duration::from_secs_f64(10.0 * chance::unit(rng));
+        if self.sets_back && chance::unit(rng) < 0.4 && nodes > SET_BACK {
+            return (SET_BACK, down, fate);
+        }
+        (node, down, DiskFate::Kept)
     }
 
     /// How much later than usual a message arrives.

@@ -40,7 +40,7 @@ fn limits_hold_in_a_bad_network() {
 
 #[test]
 fn limits_hold_through_crashes_disks_that_are_set_back_and_clocks_that_jump() {
-    for name in ["crash-3", "set-back-3", "clock-3", "stall-3"] {
+    for name in ["crash-3", "stop-3", "set-back-3", "clock-3", "stall-3"] {
         assert_holds(name);
     }
 }

@@ -61,6 +61,8 @@ pub(super) enum Happening {
     Split,
     Healed(usize),
     Start(usize, DiskFate),
+    /// A process that stopped in order has ended, unless it crashed before.
+    Stopped(usize, u64, Duration, DiskFate),
 }
 
 /// A request that waits for rights.
@@ -177,6 +179,11 @@ impl<'a> World<'a> {
             Happening::Split => self.split(),
             Happening::Healed(rule) => self.network.remove(rule),
             Happening::Start(node, fate) => self.start(node, fate),
+            Happening::Stopped(node, process, down, fate) => {
+                if self.nodes[node].process == process {
+                    self.restart(node, down, fate);
+                }
+            }
         }
     }
 
@@ -187,7 +194,7 @@ impl<'a> World<'a> {
         let first = TICK.mul_f64(chance::unit(&mut self.chance.membership));
         self.heap
             .plan(self.now + first, Happening::Tick(node, process));
-        self.check_all();
+        self.check_all(node);
     }
 
     fn tick(&mut self, node: usize, process: u64) {
@@ -201,7 +208,7 @@ impl<'a> World<'a> {
         );
         let wall = self.nodes[node].wall(self.now);
         self.handle(node, EscrowEvent::Tick { wall });
-        self.check_all();
+        self.check_all(node);
     }
 
     fn arrive(&mut self, to: usize, from: usize, mut message: EscrowMessage) {
@@ -213,10 +220,10 @@ impl<'a> World<'a> {
         }
         self.breach.message(&mut message);
         self.handle(to, EscrowEvent::Received(seat(from), message));
-        self.check_all();
+        self.check_all(to);
     }
 
-    fn handle(&mut self, index: usize, event: EscrowEvent) {
+    pub(super) fn handle(&mut self, index: usize, event: EscrowEvent) {
         let node = &mut self.nodes[index];
         let local = node.local(self.now);
         let Some(escrow) = &mut node.escrow else {
@@ -295,7 +302,10 @@ impl<'a> World<'a> {
             purse.take_again(local, units)
         };
         match taken {
-            Ok(reservation) => self.admit(node, limit, Running { limit, reservation }),
+            Ok(reservation) => {
+                self.admit(node, limit, Running { limit, reservation });
+                self.check(limit);
+            }
             Err(empty) if empty.may_wait && self.now < waiting.until => {
                 let is_awake = self.nodes[node].asleep_until <= self.now;
                 if is_first && is_awake {
@@ -304,9 +314,9 @@ impl<'a> World<'a> {
                 let again = Happening::Again(waiting);
                 self.heap.plan(self.now + TICK, again);
             }
+            // Who was refused changed nothing.
             Err(_) => {}
         }
-        self.check(limit);
     }
 
     fn admit(&mut self, node: usize, limit: usize, running: Running) {

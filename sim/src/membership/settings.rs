@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use grapevine_core::links::idle;
+
 /// Peers that chitchat gossips with in each round (`GOSSIP_COUNT` of its `server.rs`).
-pub(super) const FAN_OUT: usize = 3;
+pub(super) const FAN_OUT: usize = idle::GOSSIP_FAN_OUT as usize;
 
 /// The weight of the prior in the mean of heartbeat intervals (its `failure_detector.rs`).
 pub(super) const PRIOR_WEIGHT: f64 = 5.0;
@@ -52,7 +54,7 @@ impl Settings {
             samples: 100,
             sample_max: interval.saturating_mul(15),
             grace: Duration::from_secs(600),
-            full_pace_nodes: 80,
+            full_pace_nodes: idle::GOSSIP_FULL_PACE as usize,
             patience: 1.0,
         }
     }

@@ -258,6 +258,10 @@ pub(super) struct Cost {
     pub(super) gossip: f64,
     pub(super) other: f64,
     pub(super) requests: usize,
+    /// Links at the end; and opened, and opened again too soon, per minute.
+    pub(super) links: f64,
+    pub(super) opened: f64,
+    pub(super) reopened: f64,
 }
 
 /// Runs a mesh of this size with a tenth of a request per second and node.
@@ -271,6 +275,8 @@ pub(super) fn cost(nodes: usize, seconds: u64) -> Cost {
     };
     let before = cpu_seconds();
     let run = run::run_as(&mesh.scenario(), Setup::new(14));
+    let node_minutes = nodes as f64 * seconds as f64 / 60.0;
+    let per_minute = |count: u64| count as f64 / node_minutes;
     Cost {
         seconds,
         cpu: cpu_seconds()
@@ -280,6 +286,9 @@ pub(super) fn cost(nodes: usize, seconds: u64) -> Cost {
         gossip: run.sent.gossip,
         other: run.sent.other,
         requests: run.counts().requests,
+        links: run.links,
+        opened: per_minute(run.record.tally.links_opened),
+        reopened: per_minute(run.record.tally.links_reopened),
     }
 }
 

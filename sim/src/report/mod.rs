@@ -1,5 +1,6 @@
 //! The report: the measurements that the design needs, as Markdown with plots.
 
+mod cost;
 mod extent;
 mod figures;
 mod svg;
@@ -319,33 +320,6 @@ impl<W: Write> Report<'_, W> {
             &title,
             &svg::heat(&labels, &rows),
         )
-    }
-
-    /// The section on cost, which comes last.
-    fn cost(&mut self) -> io::Result<String> {
-        let span = self.extent.seconds;
-        let mut text = format!(
-            "\n## What a mesh costs\n\nEvery node has one upstream and a tenth of a request per second, for {span} simulated seconds from a cold start. Bytes are those that a node sends; the other ones are rumors, pings, keep-alives and request heads. CPU is of one core of the machine that wrote this.\n\n\
-             | nodes | gossip B/s per node | other B/s per node | requests | simulated in CPU s | CPU ms per node and simulated second | peak memory |\n\
-             | --- | --- | --- | --- | --- | --- | --- |"
-        );
-        for nodes in &self.sizes.clone() {
-            self.progress(&format!("cost of {nodes} nodes"))?;
-            let it = figures::cost(*nodes, span);
-            let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-            let cpu = or_dash(it.cpu.map(|cpu| format!("{cpu:.1}")));
-            let node_seconds = *nodes as f64 * it.seconds as f64;
-            let own = it.cpu.map(|cpu| cpu * 1_000.0 / node_seconds);
-            let own = or_dash(own.map(|own| format!("{own:.2}")));
-            let memory = or_dash(it.memory_mib.map(|mib| format!("{mib} MiB")));
-            let row = format!(
-                "\n| {nodes} | {:.0} | {:.0} | {} | {cpu} | {own} | {memory} |",
-                it.gossip, it.other, it.requests
-            );
-            self.progress(row.trim())?;
-            text.push_str(&row);
-        }
-        Ok(text)
     }
 }
 

@@ -81,6 +81,14 @@ pub(super) struct UpstreamFile {
     pub(super) price: Option<f64>,
     pub(super) backlog: Option<usize>,
     pub(super) attempts: Option<u32>,
+    pub(super) engine: Option<EngineFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EngineFile {
+    pub(super) prefill: String,
+    pub(super) conversations: usize,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -114,6 +114,17 @@ pub(crate) struct Upstream {
     pub(crate) backlog: Option<usize>,
     /// Attempts at it within one request.
     pub(crate) attempts_max: u32,
+    /// The engine that it is, which reports its load and caches prompts; `None`: an API.
+    pub(crate) engine: Option<EngineSpec>,
+}
+
+/// How fast an engine reads, and how much it keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EngineSpec {
+    /// What 1,000 tokens take that are not cached.
+    pub(crate) prefill: Duration,
+    /// Conversations that its cache holds.
+    pub(crate) conversations: usize,
 }
 
 /// How requests are sent.

@@ -5,7 +5,7 @@ use grapevine_core::units::Tier;
 
 use super::checked::Checker;
 use super::file::{NodeFile, UpstreamFile};
-use super::{Processing, Upstream};
+use super::{EngineSpec, Processing, Upstream};
 use crate::wires::Bandwidth;
 
 /// The longest line at an upstream, where a scenario does not set it: Ollama's `OLLAMA_MAX_QUEUE`.
@@ -17,6 +17,9 @@ const LINE_MAX: usize = 512;
 const CORES: usize = 2;
 const REQUEST_WORK: &str = "54us";
 const HOP_WORK: &str = "55us";
+
+/// Conversations in the cache of an engine at most.
+const CONVERSATIONS_MAX: usize = 10_000;
 
 /// Cores of a node at most.
 const CORES_MAX: usize = 256;
@@ -77,6 +80,10 @@ impl Checker {
             price: file.price.unwrap_or(1.0),
             backlog: file.backlog,
             attempts_max: file.attempts.unwrap_or(1).max(1),
+            engine: file.engine.as_ref().map(|engine| EngineSpec {
+                prefill: self.span(&format!("{key}.engine.prefill"), &engine.prefill),
+                conversations: engine.conversations.clamp(1, CONVERSATIONS_MAX),
+            }),
         }
     }
 

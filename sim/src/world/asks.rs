@@ -9,7 +9,7 @@ use grapevine_core::outcome::Stage;
 use super::World;
 use crate::atlas::RegionIndex;
 use crate::chance;
-use crate::endpoint::{CallKey, Demand};
+use crate::endpoint::{CallKey, Demand, Prompt};
 use crate::scenario::{ClientFault, LongPrompts};
 
 /// What a request asks its upstream for, apart from the model, and for whom.
@@ -23,6 +23,8 @@ pub(super) struct Asks {
     pub(super) body: Duration,
     /// Of a prompt that every upstream reads for long.
     pub(super) long_prompt: Option<LongPrompts>,
+    /// The conversation that it goes on, for engines that know it from before.
+    pub(super) prompt: Option<Prompt>,
 }
 
 impl Asks {
@@ -33,6 +35,7 @@ impl Asks {
             is_stream: true,
             body: Duration::ZERO,
             long_prompt: None,
+            prompt: None,
         }
     }
 
@@ -67,6 +70,7 @@ impl World {
                 span.clamp(thinking.least, thinking.most)
             }),
             long_prompt: workload.long_prompts.filter(|it| is_of(it.share, 4)),
+            prompt: None,
         }
     }
 
@@ -101,6 +105,7 @@ impl World {
             prompt: asks.long_prompt.map_or(1.0, |prompt| prompt.factor),
             making: asks.body.saturating_sub(body),
             body,
+            conversation: asks.prompt,
         }
     }
 

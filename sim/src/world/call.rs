@@ -101,6 +101,7 @@ impl World {
             }
         };
         if self.endpoints[endpoint].works_on(key) {
+            self.found_cached(key, reaction.cached);
             self.paid(key.0);
         }
         let shape = self.shape(key.0);
@@ -169,6 +170,7 @@ impl World {
         let reaction = self.endpoints[call.endpoint].begin(now, &demand);
         let reacts_at = now + reaction.after;
         self.paid(key.0);
+        self.found_cached(key, reaction.cached);
         if let Some(call) = self.calls.get_mut(&key) {
             call.outcome = reaction.outcome;
             call.error = reaction.error;

@@ -10,6 +10,7 @@ use super::{REQUESTS_MAX, World, WorldEvent};
 use crate::atlas::RegionIndex;
 use crate::chance;
 use crate::check::Seen;
+use crate::endpoint::Prompt;
 use crate::membership::NodeIndex;
 use crate::scenario::Scenario;
 
@@ -132,7 +133,16 @@ impl World {
             _ => workload.body.mul_f64(0.5 + chance::unit(rng)),
         };
         let in_session = chance::unit(rng) < workload.sessions;
-        let session = chance::below(rng, SESSIONS) as u64;
+        let mut session = chance::below(rng, SESSIONS) as u64;
+        if self
+            .scenario
+            .upstreams
+            .iter()
+            .any(|one| one.engine.is_some())
+        {
+            // A conversation is that of one client, who stays where they are.
+            session += (clientele * SESSIONS) as u64;
+        }
         let models = self.scenario.upstreams.iter().flat_map(|one| &one.models);
         let mut models: Vec<_> = models.cloned().collect();
         models.sort();
@@ -144,6 +154,8 @@ impl World {
         request.first_entry = first_entry;
         request.asks = self.asks(id, region, body);
         request.session = in_session.then(|| chance::mix(session));
+        let tokens = self.request_tokens();
+        request.asks.prompt = request.session.map(|session| Prompt { session, tokens });
         self.requests.insert(id, request);
         let deadline = self.now + self.scenario.routing.deadline;
         self.checks.see(

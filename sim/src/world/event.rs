@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grapevine_core::engine::ProbeReport;
+use grapevine_core::engine::{LoadReport, ProbeReport};
 
 use super::gossip::SealedFact;
 use super::node::IncarnationNumber;
@@ -66,6 +66,12 @@ pub(super) enum WorldEvent {
         incarnation: IncarnationNumber,
         report: Box<ProbeReport>,
     },
+    /// The load that an upstream reports was read.
+    LoadRead {
+        node: NodeIndex,
+        incarnation: IncarnationNumber,
+        report: Box<LoadReport>,
+    },
     /// The next client sends a request.
     Asks,
     /// One of the clients of an arrival sends a request; so many did before it.
@@ -121,6 +127,8 @@ pub(super) enum WorldEvent {
         attempt: (u64, u32),
         message: CallMessage,
     },
+    /// The dial for an attempt ran out of time.
+    Unreached { attempt: (u64, u32) },
     /// A request's deadline passes.
     Deadline { request: u64 },
     /// A fault begins.
@@ -209,6 +217,8 @@ impl WorldEvent {
             Self::HasReadHop { attempt: it, .. } => (29, attempt(it)),
             Self::Resumes { request, .. } => (30, *request),
             Self::LooksAround { attempt: it } => (31, attempt(it)),
+            Self::LoadRead { node, .. } => (33, u64::from(node.0)),
+            Self::Unreached { attempt: it } => (34, attempt(it)),
             Self::Arrives { arrival, before } => (32, (*arrival as u64) << 32 | u64::from(*before)),
         }
     }
@@ -224,7 +234,8 @@ impl WorldEvent {
             | Self::Members { node, .. }
             | Self::Rumor { node, .. }
             | Self::EarlierIncarnation { node, .. }
-            | Self::Probed { node, .. } => Some(*node),
+            | Self::Probed { node, .. }
+            | Self::LoadRead { node, .. } => Some(*node),
             Self::Enters { entry, .. } => Some(*entry),
             Self::HasRead { entry, .. } => Some(entry.0),
             Self::Hops { owner, .. } | Self::HasReadHop { owner, .. } => Some(owner.0),

@@ -98,6 +98,9 @@ impl World {
         self.members.crash(self.now, node);
         self.calls_lost(node);
         self.checks.see(self.now, &Seen::Stopped { node });
+        for peer in process.links.keys() {
+            self.network.note_link(node, *peer, false);
+        }
         let active: Vec<u64> = process.active.into_iter().collect();
         active
             .into_iter()

@@ -236,6 +236,9 @@ impl World {
         let found = self
             .members
             .advance(until, &mut self.network, &mut self.chance.membership);
+        for contact in self.network.take_contacts() {
+            self.exchanged(contact);
+        }
         for Observation { at, observer, what } in found {
             self.now = self.now.max(at);
             let kind = match &what {

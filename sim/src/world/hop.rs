@@ -29,6 +29,19 @@ impl World {
         owner: NodeIndex,
     ) -> Result<(), Outcome> {
         let all_seeing = self.policy == Policy::Oracle;
+        let mut sent_at = self.now;
+        if self.link_of(entry, owner).is_none() && !all_seeing {
+            match self.open_for(attempt, (entry, incarnation), owner)? {
+                Some(opened_at) => sent_at = opened_at,
+                None => return Ok(()),
+            }
+        }
+        for (node, peer) in [(entry, owner), (owner, entry)] {
+            let now = self.now;
+            if let Some(link) = self.link_of(node, peer) {
+                link.called_at = Some(now);
+            }
+        }
         let links = self.nodes[entry.at()].process.as_ref();
         let link = links.and_then(|process| process.links.get(&owner));
         let owner_incarnation = match link {
@@ -54,7 +67,7 @@ impl World {
         }
         let work = self.scenario.processing.hop;
         let sender = self.nodes[entry.at()].process.as_mut();
-        let sent_at = sender.map_or(self.now, |process| process.cpu.takes(self.now, work));
+        let sent_at = sender.map_or(sent_at, |process| process.cpu.takes(sent_at, work));
         let message = CallMessage::Request {
             from: incarnation,
             to: owner_incarnation,
@@ -113,6 +126,11 @@ impl World {
         let long_prompt = request.and_then(|request| request.asks.long_prompt);
         let usual = self.scenario.workload.request_bytes;
         long_prompt.map_or(usual, |prompt| prompt.request_bytes)
+    }
+
+    /// Tokens of a usual prompt: four bytes each.
+    pub(super) fn request_tokens(&self) -> u64 {
+        self.scenario.workload.request_bytes as u64 / 4
     }
 
     /// The first frame of an answer came from a peer.

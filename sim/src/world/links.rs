@@ -247,6 +247,7 @@ impl World {
     pub(super) fn link_lost(&mut self, node: NodeIndex, peer: NodeIndex) {
         let process = self.nodes[node.at()].process.as_mut();
         if let Some(link) = process.and_then(|process| process.links.remove(&peer)) {
+            self.network.note_link(node, peer, false);
             let name = self.nodes[peer.at()].name.clone();
             self.deliver(node, Event::LinkDown { peer: name });
             self.peer_lost(node, peer, true, link.last_seen());
@@ -360,11 +361,15 @@ impl World {
         if !alive || is_cut || !self.nodes[peer.at()].runs(self.now) {
             return;
         }
-        self.linked(node, peer, peer_incarnation);
-        self.linked(peer, node, incarnation);
+        self.link_both((node, incarnation), (peer, peer_incarnation));
     }
 
-    fn linked(&mut self, node: NodeIndex, peer: NodeIndex, peer_incarnation: IncarnationNumber) {
+    pub(super) fn linked(
+        &mut self,
+        node: NodeIndex,
+        peer: NodeIndex,
+        peer_incarnation: IncarnationNumber,
+    ) {
         let now = self.now;
         let links = |world: &Self| {
             let process = world.nodes[node.at()].process.as_ref()?;
@@ -376,6 +381,7 @@ impl World {
             None => {}
         }
         let rtt = self.network.round_trip(node, peer);
+        self.network.note_link(node, peer, true);
         if let Some(process) = &mut self.nodes[node.at()].process {
             let link = process.links.entry(peer);
             link.or_insert_with(|| Link::new(now, peer_incarnation))

@@ -16,12 +16,14 @@ mod asks;
 mod call;
 mod client;
 mod ending;
+mod engines;
 mod event;
 mod fault;
 mod gossip;
 mod hop;
 mod links;
 pub(crate) mod node;
+mod opening;
 mod pings;
 mod policy;
 mod request;
@@ -283,6 +285,7 @@ impl World {
                 stamp,
             } => self.relay(node, &author, &key, stamp),
             Effect::Probe { upstream, .. } => self.probe(node, upstream),
+            Effect::ReadLoad { upstream } => self.read_load(node, upstream),
             Effect::Notice(notice) => {
                 let describe = || Some(format!("n{} notices: {notice:?}", node.0));
                 self.tail.add(self.now, describe);

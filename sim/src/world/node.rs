@@ -70,6 +70,9 @@ pub(super) struct NodeProcess {
     pub(super) refilled_checks_at: Instant,
     /// The members to stay connected to, until the members change.
     pub(super) warm: Option<BTreeSet<NodeIndex>>,
+    /// When links to peers were closed as idle; those of the last seconds.
+    pub(super) closed_at: BTreeMap<NodeIndex, Instant>,
+    pub(super) looked_at: Instant,
     /// For round robin.
     pub(super) turn: usize,
     /// Times to first byte as this node alone measured them, for routing without sharing.
@@ -88,6 +91,12 @@ pub(super) struct Link {
     /// Pings since then.
     pub(super) unechoed: u32,
     pub(super) silent: bool,
+    /// Whether this end dialled it.
+    pub(super) dialled_here: bool,
+    /// When it was opened, or gossip last went over it.
+    pub(super) exchanged_at: Instant,
+    /// When a request last went over it.
+    pub(super) called_at: Option<Instant>,
     /// Forwarded requests in flight on it that this end sent.
     pub(super) sent: InFlight,
     /// Those that this end serves.
@@ -120,6 +129,9 @@ impl Link {
             echoed_at: now,
             unechoed: 0,
             silent: false,
+            dialled_here: false,
+            exchanged_at: now,
+            called_at: None,
             sent: InFlight::default(),
             served: InFlight::default(),
             samples: [u64::MAX; SAMPLES],
@@ -227,12 +239,17 @@ impl Node {
             checks: RumorChecks::default(),
             refilled_checks_at: now,
             warm: None,
+            closed_at: BTreeMap::new(),
+            looked_at: now,
             turn: 0,
             seen: BTreeMap::new(),
             shunned: BTreeMap::new(),
         });
     }
 }
+
+/// The product's default.
+const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An upstream as its node is configured with it.
 pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
@@ -248,6 +265,7 @@ pub(super) fn spec(upstream: &Upstream) -> UpstreamSpec {
         health: HealthPolicy::default(),
         probe: Probe::Models,
         probe_interval: Duration::from_secs(30),
+        load_interval: upstream.engine.map(|_| LOAD_INTERVAL),
         account: None,
     }
 }

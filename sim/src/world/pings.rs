@@ -8,7 +8,7 @@ use grapevine_proto::frame::{Datagram, Ping, Pong};
 
 use super::node::IncarnationNumber;
 use super::{World, WorldEvent};
-use crate::membership::{Carrier, NodeIndex};
+use crate::membership::NodeIndex;
 
 /// The longest echo.
 const DATAGRAM_BYTES_MAX: usize = 1_200;
@@ -32,6 +32,7 @@ impl World {
             }
         }
         self.dial_wanted(node);
+        self.close_idle(node);
     }
 
     fn ping_one(
@@ -48,7 +49,7 @@ impl World {
         if let Some(link) = process.and_then(|process| process.links.get_mut(&peer)) {
             link.unechoed = link.unechoed.saturating_add(1);
         }
-        let Some(there_at) = self.network.carry(now, node, peer, ping.len()) else {
+        let Some(there_at) = self.network.datagram(now, node, peer, ping.len()) else {
             return;
         };
         let Some(there) = &self.nodes[peer.at()].process else {
@@ -57,7 +58,7 @@ impl World {
         let loads = there.engine.own_loads(self.now);
         let datagram = Pong { sequence, loads }.encode(DATAGRAM_BYTES_MAX);
         self.network.count(peer, datagram.len());
-        let back_at = self.network.carry(there_at, peer, node, datagram.len());
+        let back_at = self.network.datagram(there_at, peer, node, datagram.len());
         if let Some(at) = back_at {
             let pong = WorldEvent::Pong {
                 node,

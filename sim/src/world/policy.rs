@@ -50,6 +50,9 @@ impl World {
                 process.turn += 1;
                 all.rotate_left(turn);
             }
+            Policy::LeastInFlightAlone => {
+                all.sort_by_key(|one| (one.upstream.in_flight.count(), one.upstream.rtt));
+            }
             Policy::LeastLatencyAlone => {
                 let seen = |one: &Arc<Candidate>| {
                     let key = (one.upstream.node.clone(), one.upstream.name.clone());
@@ -206,6 +209,7 @@ impl World {
             reach: Reach::Open,
             others_in_flight: 0,
             in_flight_max: u32::MAX,
+            reported: None,
             admission_max: u32::MAX,
             in_flight: InFlight::default(),
             cache: CacheMeter::default(),

@@ -55,6 +55,8 @@ pub(super) struct ClientRequest {
     pub(super) committed: bool,
     /// Upstreams that worked on it.
     pub(super) paid: u32,
+    /// The tokens of its prompt that the last upstream had in its cache.
+    pub(super) cached: u64,
 }
 
 /// An attempt in flight.
@@ -97,6 +99,7 @@ impl ClientRequest {
             first_attempt_at: None,
             committed: false,
             paid: 0,
+            cached: 0,
         }
     }
 }
@@ -233,6 +236,7 @@ impl World {
                     None
                 }
                 Action::Relay(attempt) => {
+                    self.reports_usage(id);
                     self.answers(id, attempt);
                     None
                 }

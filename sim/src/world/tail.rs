@@ -76,6 +76,9 @@ impl WorldEvent {
                 report.upstream,
                 report.outcome.as_str()
             ),
+            Self::LoadRead { node, report, .. } => {
+                format!("n{} read the load of {}", node.0, report.upstream)
+            }
             Self::Asks => "a client sends a request".into(),
             Self::Arrives { before, .. } => format!("client {} of an arrival", before + 1),
             Self::Enters { request, entry } => format!("request {request} enters at n{}", entry.0),
@@ -103,6 +106,9 @@ impl WorldEvent {
                 format!("what belongs to {} is sent again", call(attempt))
             }
             Self::Cancels { call: it } => format!("{} is cancelled", call(it)),
+            Self::Unreached { attempt } => {
+                format!("the dial for {} runs out of time", call(attempt))
+            }
             Self::Deadline { request } => format!("the deadline of request {request} passes"),
             Self::Breaks { fault } => format!("fault {fault} begins"),
             Self::Heals { fault } => format!("fault {fault} is over"),

@@ -18,6 +18,12 @@ impl World {
             WorldEvent::Resumes { request, attempts } => self.resumes(request, attempts),
             WorldEvent::LooksAround { attempt } => self.looks_around(attempt),
             WorldEvent::Deadline { request } => self.deadline(request),
+            WorldEvent::LoadRead {
+                node,
+                incarnation,
+                ref report,
+            } => self.load_read(node, incarnation, report),
+            WorldEvent::Unreached { attempt } => self.unreached(attempt),
             _ => {}
         }
     }

@@ -89,7 +89,6 @@ async fn last(node: &Node) -> Value {
 }
 
 #[tokio::test]
-#[ignore = "run by name"]
 async fn late_attempt_is_outrun_by_one_in_another_region_and_cancelled() {
     for stream in [true, false] {
         let first = Mock::start("first", &[MODEL]).await;
@@ -153,7 +152,6 @@ async fn stored_answers_are_asked_for_once() {
 }
 
 #[tokio::test]
-#[ignore = "run by name"]
 async fn provider_that_is_slow_everywhere_is_asked_within_the_budget() {
     const REQUESTS: usize = 60;
     let first = Mock::start("first", &[MODEL]).await;

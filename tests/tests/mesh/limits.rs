@@ -150,3 +150,34 @@ async fn budget_outlives_a_node_that_is_killed_and_loses_a_chunk_at_most() {
     assert_eq!(refused.status, 403, "{}", refused.text());
     assert_eq!(refused.json()["error"]["code"], "model_has_no_price");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rate_goes_on_where_it_was_when_a_node_is_restarted_in_order() {
+    let (mesh, mock) = mesh(&["sgp"], &key(&[("rpm", json!(20))]), &json!([])).await;
+    let node = &mesh["sgp"];
+    let body = chat_body(MODEL, "hello");
+    for _ in 0..3 {
+        assert_eq!(one(node, &body).await.status, 200);
+    }
+    for restarts in 1..=2 {
+        node.terminate();
+        assert!(node.wait_for_exit(LIMIT).await.success());
+        node.start_again();
+        node.wait_until_ready().await;
+        let answer = one(node, &body).await;
+        assert_eq!(answer.status, 200, "{restarts}: {}", answer.text());
+    }
+    let last = loop {
+        let answer = one(node, &body).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!(last.status, 429, "{}", last.text());
+    assert_eq!(mock.chats().await, 20);
+    // A process that was killed may have used everything.
+    node.kill();
+    node.start_again();
+    node.wait_until_ready().await;
+    assert_eq!(one(node, &body).await.status, 429);
+}

@@ -1,9 +1,11 @@
 //! What nodes do together: joining, routing by place and latency, draining, and peers that misbehave.
 
 mod accounts;
+mod agents;
 mod bad_peer;
 mod conversations;
 mod draining;
+mod engines;
 mod flood;
 mod geography;
 mod harness;

@@ -3,11 +3,9 @@
 //! These values route and nothing else, so a reader of them may be lenient: a body in which they are of another kind
 //! belongs to no conversation, and passes.
 
-use std::ops::Range;
-
 use grapevine_core::route::{OpeningHash, Session, SessionSource};
 
-use crate::scan;
+use crate::scan::{self, HintRange};
 
 /// Where it may stand in the body of any dialect.
 pub(super) const KEYS: [&str; 12] = [
@@ -38,15 +36,15 @@ const NAME_BYTES_MAX: usize = 1_024;
 
 /// Where the values are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ConversationHints([Option<Range<usize>>; KEYS.len()]);
+pub(super) struct ConversationHints([HintRange; KEYS.len()]);
 
 impl ConversationHints {
-    pub(super) const fn new(found: [Option<Range<usize>>; KEYS.len()]) -> Self {
+    pub(super) const fn new(found: [HintRange; KEYS.len()]) -> Self {
         Self(found)
     }
 
     pub(super) fn session(&self, known: Option<Session>, body: &[u8]) -> Option<Session> {
-        let found = self.0.each_ref().map(|range| body.get(range.clone()?));
+        let found = self.0.map(|range| range.within(body));
         let [
             metadata,
             response,

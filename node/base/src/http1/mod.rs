@@ -113,6 +113,11 @@ impl HeadEnd {
         ends.next()
     }
 
+    /// Whether nothing was looked at yet.
+    pub const fn is_new(&self) -> bool {
+        self.looked_at == 0
+    }
+
     /// So many bytes were taken from the beginning.
     pub fn taken(&mut self, count: usize) {
         self.looked_at = self.looked_at.saturating_sub(count);

@@ -6,14 +6,16 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
 use grapevine_core::Instant;
 use grapevine_core::connection::ConnectionState;
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::clock::Clock;
+use crate::head_lines::{HeadLines, IntoReply};
 
 /// How requests arrive on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,17 +219,43 @@ impl Drop for OpenGuard {
     }
 }
 
+/// The reply to a request that is open until the reply's body is dropped. The work for it is several kilobytes, and in
+/// memory of its own from the start: as a part of another future it would be copied into that once more.
+#[derive(Debug)]
+pub(super) struct OpenReply<F> {
+    reply: Pin<Box<F>>,
+    /// `None` once there is a body that holds it.
+    open: Option<OpenGuard>,
+}
+
+impl<F> OpenReply<F> {
+    pub(super) fn new(reply: F, open: OpenGuard) -> Self {
+        Self {
+            reply: Box::pin(reply),
+            open: Some(open),
+        }
+    }
+}
+
+impl<F: Future<Output: IntoReply>> Future for OpenReply<F> {
+    type Output = (
+        Response<OpenBody<<F::Output as IntoReply>::Body>>,
+        HeadLines,
+    );
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (reply, lines) = ready!(self.reply.as_mut().poll(context)).into_reply();
+        let open = self.open.take().expect("it is polled to its end once");
+        let reply = reply.map(|body| OpenBody { body, _open: open });
+        Poll::Ready((reply, lines))
+    }
+}
+
 /// An answer's body that keeps its request open until it is dropped.
 #[derive(Debug)]
 pub struct OpenBody<B> {
     body: B,
     _open: OpenGuard,
-}
-
-impl<B> OpenBody<B> {
-    pub(super) fn new(body: B, open: OpenGuard) -> Self {
-        Self { body, _open: open }
-    }
 }
 
 impl<B: Body + Unpin> Body for OpenBody<B> {

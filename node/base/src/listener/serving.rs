@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use super::activity::{OpenBody, Protocol, ShutdownReason};
+use super::activity::{OpenReply, Protocol, ShutdownReason};
 use super::http1::{self, HeadLimits, RequestBody};
 use super::observed::Observed;
 use super::streams::Streams;
@@ -69,11 +69,7 @@ pub async fn serve<S, R, F, B>(
     let counting = Arc::clone(activity);
     let respond = move |request| {
         let open = counting.enter();
-        let reply = respond(request);
-        async move {
-            let (reply, lines) = reply.await.into_reply();
-            (reply.map(|body| OpenBody::new(body, open)), lines)
-        }
+        OpenReply::new(respond(request), open)
     };
     let stream = Observed::new(stream, protocol, Arc::clone(activity), limits.stall);
     // A connection ends in an error when its client goes away or breaks the protocol; what can be answered was, and
@@ -91,7 +87,7 @@ pub async fn serve<S, R, F, B>(
         Protocol::Http2 => {
             let service = service_fn(move |request: Request<Incoming>| {
                 let (request, tunnel) = tunnels::offered(request);
-                let reply = Box::pin(respond(request));
+                let reply = respond(request);
                 async move {
                     let (mut reply, lines) = reply.await;
                     lines.move_into(reply.headers_mut());

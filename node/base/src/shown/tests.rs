@@ -14,7 +14,7 @@ fn answer(status: u16, kind: &'static str, body: &'static str) -> Answer {
     let body = Full::new(Bytes::from_static(body.as_bytes()));
     Answer {
         status: StatusCode::from_u16(status).expect("a status"),
-        headers,
+        headers: headers.into(),
         body: AnswerBody::new(body.map_err(|never| match never {})),
         load: None,
         upload: None,
@@ -22,7 +22,11 @@ fn answer(status: u16, kind: &'static str, body: &'static str) -> Answer {
 }
 
 async fn shown(status: u16, body: &'static str) -> Shown {
-    by_answer(&mut answer(status, "application/json", body), false).await
+    by_answer(
+        &mut answer(status, "application/json", body),
+        &HeaderMap::new(),
+    )
+    .await
 }
 
 #[tokio::test]
@@ -88,7 +92,7 @@ async fn redirect_names_its_host() {
         header::LOCATION,
         "https://api.example/v1/x?key=1".parse().expect("a value"),
     );
-    let shown = by_answer(&mut moved, false).await;
+    let shown = by_answer(&mut moved, &HeaderMap::new()).await;
     assert_eq!(shown.finding, Finding::Redirect);
     let detail = shown.detail.expect("a detail");
     assert!(
@@ -109,7 +113,7 @@ async fn error_body_is_whole_after_it_was_looked_at() {
             body: AnswerBody::new(StreamBody::new(stream)),
             ..answer(500, "text/plain", "")
         };
-        by_answer(&mut long, false).await;
+        by_answer(&mut long, &HeaderMap::new()).await;
         let whole = long.body.collect().await.expect("it is whole").to_bytes();
         assert_eq!(whole.len(), bytes);
     }
@@ -122,7 +126,10 @@ async fn error_body_that_never_comes_is_not_waited_for_long() {
         ..answer(500, "text/plain", "")
     };
     let began = Instant::now();
-    assert_eq!(by_answer(&mut silent, false).await.finding, Finding::Failed);
+    assert_eq!(
+        by_answer(&mut silent, &HeaderMap::new()).await.finding,
+        Finding::Failed
+    );
     assert_eq!(began.elapsed(), PEEK_TIME);
 }
 

@@ -17,6 +17,7 @@ mod health;
 mod hedge;
 mod key_limits;
 mod keys;
+mod load;
 mod lossy;
 mod mesh;
 mod model;

@@ -117,6 +117,7 @@ impl Checker<'_> {
             self.count_where_given(&at("max_in_flight"), file.max_in_flight, 1..=IN_FLIGHT_MAX);
         let timeout = self.timeout(&at("timeout"), file.timeout.as_ref());
         let (probe, health) = self.health(&at("health"), file.health.as_ref(), &provider);
+        let load = self.load(&at("load"), file.load.as_ref(), &provider);
         self.models_are_known(key, file, &provider);
         let headers = self.headers(&at("headers"), file.headers.as_ref());
         let account = self.parse(&at("account"), file.account.as_deref(), NAME_FORM);
@@ -135,6 +136,7 @@ impl Checker<'_> {
             timeout,
             probe,
             health,
+            load,
             headers,
             account,
         })

@@ -252,6 +252,11 @@ impl Provider {
         matches!(self, Self::Vllm | Self::Sglang | Self::LlamaCpp)
     }
 
+    /// Whether its servers report their load: llama.cpp's where that is switched on.
+    pub const fn reports_its_load(self) -> bool {
+        self.reports_its_health()
+    }
+
     /// Whether it may be a self-hosted engine, or is what nobody named.
     pub const fn may_be_an_engine(self) -> bool {
         self.reports_its_health() || matches!(self, Self::OpenAi | Self::Ollama)

@@ -7,6 +7,7 @@ use grapevine_core::engine::Probe;
 use grapevine_core::health;
 use grapevine_core::ids::{AccountName, ModelName, UpstreamName};
 use grapevine_core::units::{Tier, Weight};
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 
 use super::super::address::BaseUrl;
@@ -43,6 +44,8 @@ pub struct UpstreamConfig {
     pub probe: ProbeConfig,
     /// When it is ejected and restored.
     pub health: health::HealthPolicy,
+    /// How the load that it reports is read; `None` where it is not.
+    pub load: Option<LoadConfig>,
     /// Added to every call; the values are marked sensitive, so that `Debug` hides them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The account that it draws on, which is one of the configuration; `None` where none is named.
@@ -67,6 +70,7 @@ impl UpstreamConfig {
             timeout: TimeoutConfig::default(),
             probe: ProbeConfig::default(),
             health: health::HealthPolicy::default(),
+            load: None,
             headers: Vec::new(),
             account: None,
         }
@@ -141,6 +145,24 @@ impl Default for ProbeConfig {
             kind: Probe::Models,
             interval: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How the load that a self-hosted engine reports is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadConfig {
+    /// The page, from the root of the server; `None`: `/metrics` next to the API.
+    pub path: Option<PathAndQuery>,
+    /// The pause between two readings.
+    pub interval: Duration,
+}
+
+impl Default for LoadConfig {
+    fn default() -> Self {
+        Self {
+            path: None,
+            interval: Duration::from_secs(1),
         }
     }
 }

@@ -62,6 +62,9 @@ pub struct UpstreamFile {
     pub timeout: Option<TimeoutFile>,
     /// Health checking and ejection.
     pub health: Option<HealthFile>,
+    /// Where it reports its load, in Prometheus' text format, and how often that is read; off counts requests in flight
+    /// alone. Default: read for vllm, sglang and llamacpp; else off.
+    pub load: Option<LoadFile>,
     /// Headers to add to every call. Default: none.
     pub headers: Option<BTreeMap<String, SecretText>>,
     /// The account at the provider that it draws on, one of `accounts`. Upstreams of one account leave it together when
@@ -91,6 +94,34 @@ pub struct RenamedModelFile {
     /// The tokens that a request and its answer may have together, such as 128k; clients see it in /v1/models.
     /// Default: none is shown.
     pub context_length: Option<CountText>,
+}
+
+/// How the load of a self-hosted engine is read.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum LoadFile {
+    /// Not at all.
+    Word(LoadWord),
+    /// From its metrics.
+    Metrics(LoadMetricsFile),
+}
+
+/// That no load is read.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadWord {
+    /// Requests in flight count alone.
+    Off,
+}
+
+/// The metrics of a self-hosted engine: those of vLLM, SGLang, TGI and llama.cpp (with `--metrics`) are known.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadMetricsFile {
+    /// The page, from the root of its server. Default: /metrics next to the API.
+    pub path: Option<String>,
+    /// The pause between two readings, 100ms to 60s. Default: 1s.
+    pub interval: Option<DurationText>,
 }
 
 /// Health checking and ejection of an upstream.

@@ -699,3 +699,49 @@ fn openais_own_host_takes_websockets_and_others_where_that_is_written() {
         "websocket: perhaps is neither true nor false; write true or false"
     );
 }
+
+#[test]
+fn load_is_read_from_engines_that_report_it_and_elsewhere_where_that_is_written() {
+    let load = |about: &str| upstream(about).load;
+    let interval = |about: &str| load(about).map(|load| load.interval.as_millis());
+    for engine in ["vllm", "sglang", "llamacpp"] {
+        let about = format!("provider: {engine}, base_url: 'http://h/v1'");
+        assert_eq!(interval(&about), Some(1_000));
+        assert_eq!(load(&format!("{about}, load: off")), None);
+    }
+    for other in ["openai", "ollama"] {
+        let about = format!("provider: {other}, base_url: 'http://h/v1'");
+        assert_eq!(load(&about), None);
+        // TGI, say.
+        assert_eq!(interval(&format!("{about}, load: {{}}")), Some(1_000));
+    }
+    let written = load("base_url: 'http://h/v1', load: {path: '/m?x=1', interval: 250ms}");
+    let written = written.expect("it is read");
+    assert_eq!(written.path.expect("a path").as_str(), "/m?x=1");
+    assert_eq!(written.interval.as_millis(), 250);
+}
+
+#[test]
+fn load_that_cannot_be_read_is_refused_with_its_key() {
+    for (about, expected) in [
+        (
+            "provider: anthropic, load: {}",
+            "load: is read from a page that anthropic does not have; write off, or remove the key",
+        ),
+        (
+            "base_url: 'http://h/v1', load: {path: metrics}",
+            "load.path: metrics is not the path of a page; write a path from the server's root, such as /metrics",
+        ),
+        (
+            "base_url: 'http://h/v1', load: {interval: 10ms}",
+            "load.interval: 10ms must be from 100ms to 1m",
+        ),
+        (
+            "base_url: 'http://h/v1', load: on",
+            "load: on is not known here; use off",
+        ),
+    ] {
+        let problem = problem(about);
+        assert!(problem.contains(expected), "{problem}");
+    }
+}

@@ -14,7 +14,7 @@ use grapevine_core::work;
 use serde_json::{Map, Value, json};
 
 use grapevine_observe::credentials::CredentialReport;
-use grapevine_observe::milliseconds;
+use grapevine_observe::{milliseconds, reported};
 
 /// `view` for the operator, as of `now`, with the node's own mode.
 pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
@@ -138,6 +138,12 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "error_rate": fact.error_rate.get(),
         "break_rate": fact.break_rate.get(),
         "in_flight": status.in_flight,
+        "reported": reported::to_json(
+            fact.further.load.as_deref().copied(),
+            status.engine,
+            now.since(status.reported_at),
+            (status.in_flight, fact.in_flight_max),
+        ),
         "prompt_tokens": status.cache.totals().input,
         "cached_tokens": status.cache.totals().cached,
         "cached_share": status.cache.share().get(),
@@ -176,6 +182,7 @@ fn account_to_json(account: &AccountFact, status: &UpstreamStatus, now: Instant)
 const fn reach(reach: Reach) -> &'static str {
     match reach {
         Reach::Open => "open",
+        Reach::Unlinked => "unlinked",
         Reach::Silent => "silent",
         Reach::Down => "down",
         Reach::Closed => "closed",

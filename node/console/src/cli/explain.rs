@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use grapevine_base::causes;
+use grapevine_base::page::{ReportedEntry, load_cell};
 use grapevine_base::table::{Side, TextTable, number, printable};
 use grapevine_config::Environment;
 use serde::Deserialize;
@@ -129,6 +130,7 @@ struct CandidatePart {
     tier: u64,
     in_flight: u64,
     in_flight_max: u64,
+    reported: Option<ReportedEntry>,
     distance_km: Option<f64>,
     ttft_measured: bool,
     cost_ms: CostPart,
@@ -331,7 +333,11 @@ fn cells(candidate: &CandidatePart, position: String, why: String) -> [String; 1
         dialect,
         candidate.tier.to_string(),
         printable(&state),
-        format!("{}/{}", candidate.in_flight, candidate.in_flight_max),
+        load_cell(
+            Some(candidate.in_flight),
+            Some(candidate.in_flight_max),
+            candidate.reported.as_ref(),
+        ),
         number(candidate.distance_km),
         number(cost.rtt),
         format!("{estimated}{}", number(cost.ttft)),

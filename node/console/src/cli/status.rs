@@ -228,13 +228,6 @@ fn upstream_cells(upstream: &UpstreamEntry) -> [String; 8] {
         None => upstream.state.clone(),
     };
     let errors = upstream.error_rate.filter(|share| share.is_finite());
-    let in_flight = upstream
-        .in_flight
-        .map_or("-".to_owned(), |count| count.to_string());
-    let in_flight = match upstream.in_flight_max {
-        Some(max) => format!("{in_flight}/{max}"),
-        None => in_flight,
-    };
     [
         printable(&upstream.name),
         printable(&state),
@@ -242,7 +235,7 @@ fn upstream_cells(upstream: &UpstreamEntry) -> [String; 8] {
         number(upstream.p99_ms),
         number(upstream.answer_ms),
         errors.map_or("-".to_owned(), |share| format!("{:.0}%", share * 100.0)),
-        in_flight,
+        upstream.load_cell(),
         models(&upstream.models),
     ]
 }

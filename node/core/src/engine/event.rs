@@ -13,6 +13,7 @@ use crate::ids::{Generation, ModelName, NodeName, RegionName, Stamp, UpstreamNam
 use crate::latency::RequestShape;
 use crate::notice::Notice;
 use crate::outcome::Outcome;
+use crate::reported::LoadReading;
 use crate::residency::Residency;
 use crate::units::{Tier, Weight};
 
@@ -76,6 +77,8 @@ pub struct UpstreamSpec {
     pub probe: Probe,
     /// The longest time without proof of its state before it is probed.
     pub probe_interval: Duration,
+    /// The pause between two readings of the load that it reports; `None` where it is not asked.
+    pub load_interval: Option<Duration>,
     /// The account that it draws on, where that is named.
     pub account: Option<Arc<AccountSpec>>,
 }
@@ -179,6 +182,15 @@ pub struct ProbeReport {
     pub detail: Option<Arc<str>>,
 }
 
+/// How a reading of the load that an own upstream reports ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadReport {
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// What was read.
+    pub reading: LoadReading,
+}
+
 /// How a fact arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
@@ -220,6 +232,8 @@ pub enum Event {
     QuotaReported(QuotaReport),
     /// A probe ended.
     ProbeEnded(ProbeReport),
+    /// The load that an own upstream reports was read, or could not be.
+    LoadRead(LoadReport),
     /// A connection to a peer is up and its greeting came back.
     LinkUp {
         /// Which peer.
@@ -227,6 +241,11 @@ pub enum Event {
     },
     /// The connection to a peer is gone.
     LinkDown {
+        /// Which peer.
+        peer: NodeName,
+    },
+    /// The connection to a peer was closed as idle, by either end ([`crate::links::idle`]): the peer is well.
+    LinkClosed {
         /// Which peer.
         peer: NodeName,
     },
@@ -303,6 +322,11 @@ pub enum Effect {
         upstream: UpstreamName,
         /// How.
         probe: Probe,
+    },
+    /// Read the load that an own upstream reports, and report how that ended, whatever happens.
+    ReadLoad {
+        /// Which.
+        upstream: UpstreamName,
     },
     /// Report to the operator.
     Notice(Notice),

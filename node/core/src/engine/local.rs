@@ -14,6 +14,7 @@ use crate::health::{Health, HealthState};
 use crate::ids::ModelName;
 use crate::latency::{AnswerClass, Latencies, Latency, RequestShape, TRIED_AGAIN_AFTER, Tries};
 use crate::limit::InFlight;
+use crate::reported::LoadMeter;
 use crate::time::Instant;
 
 /// The pause between two probes while an upstream is being tried.
@@ -29,6 +30,7 @@ pub(super) struct Local {
     pub(super) last_failure: Option<Arc<str>>,
     pub(super) latencies: Latencies,
     pub(super) capacity: Capacity,
+    pub(super) load: LoadMeter,
     pub(super) in_flight: InFlight,
     pub(super) cache: CacheMeter,
     pub(super) cooling_until: Option<Instant>,
@@ -77,6 +79,7 @@ impl Local {
             models: ModelStates::default(),
             last_failure: None,
             capacity: Capacity::new(now, spec.in_flight_max),
+            load: LoadMeter::new(now, spec.load_interval, spec.in_flight_max),
             spec,
             latencies: Latencies::default(),
             in_flight: InFlight::default(),
@@ -97,6 +100,8 @@ impl Local {
     pub(super) fn reconfigure(&mut self, now: Instant, spec: UpstreamSpec) {
         self.health.set_policy(spec.health.clone());
         self.capacity.set_max(spec.in_flight_max);
+        self.load
+            .reconfigure(now, spec.load_interval, spec.in_flight_max);
         self.probe = match (spec.probe, self.probe) {
             (Probe::Off, _) => ProbeState::Off,
             (_, ProbeState::Off) => ProbeState::DueAt(now),
@@ -141,6 +146,7 @@ impl Local {
     pub(super) fn load_limit(&self) -> u32 {
         match self.health.is_on_probation() {
             true => 1,
+            false if self.load.metrics().is_some() => self.load.slots(),
             false => self.capacity.limit(),
         }
     }
@@ -173,7 +179,7 @@ impl Local {
             ttft: expected(self.latencies.overall(AnswerClass::Stream)),
             error_rate: self.health.error_rate(now),
             break_rate: self.health.break_rate(now),
-            in_flight: self.in_flight.count(),
+            in_flight: self.in_flight_now(),
             in_flight_max: self.load_limit(),
             tier: self.spec.tier,
             weight: self.spec.weight,
@@ -206,6 +212,7 @@ impl Local {
             all,
             models: models.filter(|(_, figures)| *figures != all).collect(),
             asked_ago: age(self.latencies.tries()),
+            load: self.load.reported(now).map(Box::new),
         }
     }
 
@@ -305,6 +312,7 @@ impl Local {
         };
         let rests = [
             self.cooling_until,
+            self.load.next_change(),
             self.models.next_change(),
             self.account_rests.next_end(),
         ];

@@ -304,6 +304,9 @@ impl Engine {
                 local.cooling_until = None;
                 self.view_due = ViewDue::Now;
             }
+            if local.advance_load(now, effects) {
+                self.view_due = ViewDue::Now;
+            }
             let ejected = matches!(local.health.state(), HealthState::Ejected { .. });
             if let ProbeState::DueAt(due_at) = local.probe
                 && due_at <= now

@@ -13,6 +13,8 @@ mod event;
 mod few;
 mod join;
 mod judge;
+mod linking;
+mod load;
 mod local;
 mod locals;
 mod peer;
@@ -31,6 +33,7 @@ use rand_core::Rng;
 
 use crate::fact::{Fact, FactChange, Phase, ServicesFact};
 use crate::ids::{Generation, ModelName, NodeName, Stamp, UpstreamName};
+use crate::links::MeshSize;
 use crate::notice::Notice;
 use crate::residency::{MeshRules, RulesFact};
 use crate::time::Instant;
@@ -38,8 +41,8 @@ use crate::units::Tier;
 use crate::view::View;
 
 pub use event::{
-    AnswerReport, AttemptReport, Effect, Event, Identity, Models, Probe, ProbeReport, QuotaReport,
-    UpstreamSpec, Via, WaitReport,
+    AnswerReport, AttemptReport, Effect, Event, Identity, LoadReport, Models, Probe, ProbeReport,
+    QuotaReport, UpstreamSpec, Via, WaitReport,
 };
 use local::Local;
 use peer::{LinkStatus, Peer, ReceivedFact};
@@ -92,6 +95,7 @@ pub struct Engine {
     forgot_at: Instant,
     /// The earliest of all peers; never later than the true one.
     suspicion_ends_at: Option<Instant>,
+    mesh_size: MeshSize,
     /// When the first rest of an account ends that the latest view shows.
     account_rest_ends_at: Option<Instant>,
     view_due: ViewDue,
@@ -125,6 +129,7 @@ impl Engine {
             peers_seen_at: now,
             forgot_at: now,
             suspicion_ends_at: None,
+            mesh_size: MeshSize::default(),
             account_rest_ends_at: None,
             view_due: ViewDue::Now,
             view_made_at: now,
@@ -167,7 +172,7 @@ impl Engine {
                 None => self.local_attempt_ended(now, &report, rng, effects),
                 Some(peer) => {
                     if let Some(peer) = self.peers.get_mut(peer) {
-                        peer.attempt_ended(now, &report);
+                        peer.attempt_ended(now, &report, self.mesh_size);
                         let ends_at = peer.next_wake();
                         self.suspicion_ends_at =
                             self.suspicion_ends_at.into_iter().chain(ends_at).min();
@@ -177,6 +182,7 @@ impl Engine {
             },
             Event::QuotaReported(report) => self.quota_reported(now, &report, effects),
             Event::ProbeEnded(report) => self.probe_ended(now, report, rng, effects),
+            Event::LoadRead(report) => self.load_read(now, &report),
             Event::MembersChanged(live) => self.members_changed(now, &live, effects),
             Event::FactReceived {
                 node,
@@ -197,6 +203,7 @@ impl Engine {
             }
             Event::LinkUp { peer } => self.link_changed(now, peer, LinkStatus::Up, effects),
             Event::LinkDown { peer } => self.link_changed(now, peer, LinkStatus::Down, effects),
+            Event::LinkClosed { peer } => self.link_closed(&peer),
             Event::LinkSilent { peer } => self.link_changed(now, peer, LinkStatus::Silent, effects),
             Event::LinkRecovered { peer } => self.link_changed(now, peer, LinkStatus::Up, effects),
             Event::RttMeasured { peer, rtt } => {

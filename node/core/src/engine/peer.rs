@@ -11,6 +11,8 @@ use super::{Engine, PEERS_MAX, ViewDue};
 use crate::fact::{Fact, FactChange, FactKey, Load, NodeFact, Phase, ServicesFact, UpstreamFact};
 use crate::ids::{Generation, NodeName, Stamp, UpstreamName};
 use crate::limit::InFlight;
+use crate::link::DIAL_PAUSE;
+use crate::links::MeshSize;
 use crate::notice::Notice;
 use crate::outcome::{Blame, Outcome, Refusal, RetryOn};
 use crate::residency::RulesFact;
@@ -54,7 +56,11 @@ pub(super) struct Peer {
     stamps: Few<FactKey, Stamp>,
     /// Whether it came back after [`INCARNATION_LAPSES_AFTER`], and has published nothing since.
     lapsed: bool,
-    suspect_until: Option<Instant>,
+    pub(super) suspect_until: Option<Instant>,
+    /// Until when no link is opened for a request.
+    pub(super) dials_after: Option<Instant>,
+    /// Whether its last link was closed as idle.
+    pub(super) parted: bool,
 }
 
 /// The link to a peer, as the data path reports it.
@@ -92,13 +98,19 @@ impl Peer {
             stamps: Few::new(),
             lapsed: false,
             suspect_until: None,
+            dials_after: None,
+            parted: false,
         }
     }
 
-    /// Whether work can be sent there.
-    pub(super) fn reach(&self) -> Reach {
+    /// Whether work can be sent there, as one of a mesh that is linked whole, or of a larger one.
+    pub(super) fn reach(&self, mesh: MeshSize) -> Reach {
         let serves = self.fact.as_ref().is_some_and(|fact| fact.serves_requests);
+        let is_dialled = || mesh == MeshSize::Large && self.live && self.dials_after.is_none();
         match self.link {
+            LinkStatus::Down if serves && self.phase == Phase::Ready && is_dialled() => {
+                Reach::Unlinked
+            }
             LinkStatus::Down => Reach::Down,
             _ if !serves || self.phase != Phase::Ready => Reach::Closed,
             LinkStatus::Silent => Reach::Silent,
@@ -113,21 +125,24 @@ impl Peer {
     }
 
     pub(super) fn next_wake(&self) -> Option<Instant> {
-        self.suspect_until
+        self.suspect_until.into_iter().chain(self.dials_after).min()
     }
 
-    /// Clears a suspicion whose time is over; true when there was one.
+    /// Clears a suspicion, or a pause of dials, whose time is over; true when there was one.
     pub(super) fn suspicion_ended(&mut self, now: Instant) -> bool {
-        let ended = self.suspect_until.is_some_and(|until| until <= now);
-        if ended {
-            self.suspect_until = None;
-        }
-        ended
+        let mut waits = [&mut self.suspect_until, &mut self.dials_after];
+        let ended = waits
+            .iter_mut()
+            .filter_map(|wait| wait.take_if(|until| *until <= now));
+        ended.count() > 0
     }
 
     /// Takes how an attempt of this node at the peer ended, before the peer itself reports it.
-    pub(super) fn attempt_ended(&mut self, now: Instant, report: &AttemptReport) {
+    pub(super) fn attempt_ended(&mut self, now: Instant, report: &AttemptReport, mesh: MeshSize) {
         match report.outcome {
+            Outcome::PeerUnreached if self.link == LinkStatus::Down && mesh == MeshSize::Large => {
+                self.dials_after = Some(now + DIAL_PAUSE);
+            }
             Outcome::PeerLost | Outcome::PeerUnreached => {
                 self.suspect_until = Some(now + SUSPECT_FOR)
             }
@@ -321,41 +336,12 @@ impl Engine {
         if died {
             self.view_becomes(ViewDue::Now);
         }
-    }
-
-    pub(super) fn link_changed(
-        &mut self,
-        now: Instant,
-        name: NodeName,
-        link: LinkStatus,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(peer) = self.peer(now, &name, effects) else {
-            return;
-        };
-        if peer.link == link {
-            return;
-        }
-        let notice = match (peer.link, link) {
-            (_, LinkStatus::Down) => Some(Notice::LinkDown { peer: name }),
-            (_, LinkStatus::Silent) => Some(Notice::LinkSilent { peer: name }),
-            (LinkStatus::Down, LinkStatus::Up) => Some(Notice::LinkUp { peer: name }),
-            (_, LinkStatus::Up) => None,
-        };
-        peer.link = link;
-        if link == LinkStatus::Up {
-            peer.suspect_until = None;
-        }
-        if link == LinkStatus::Down && !peer.live {
-            peer.died_at = Some(now);
-        }
-        effects.extend(notice.map(Effect::Notice));
-        self.view_becomes(ViewDue::Now);
+        self.mesh_size = MeshSize::of(live.len());
     }
 
     /// The record of `name`, made where there is none; `None` for this node itself and beyond the
     /// limit.
-    fn peer(
+    pub(super) fn peer(
         &mut self,
         now: Instant,
         name: &NodeName,

@@ -79,12 +79,12 @@ impl Engine {
         let published_again = self.publish_interval();
         let own = self.locals.values().map(|local| self.own_offer(now, local));
         let peers = self.peers.iter().flat_map(|(name, peer)| {
-            let rtt = self.rtt(peer);
+            let (rtt, reach) = (self.rtt(peer), peer.reach(self.mesh_size));
             let fact = peer.fact.as_ref();
             let upstreams = fact.map(|fact| peer.upstreams.values().map(move |one| (fact, one)));
             let offers = upstreams.into_iter().flatten();
             offers.map(move |(fact, remote)| {
-                peer_offer(now, name, peer, fact, remote, rtt, published_again)
+                peer_offer(now, (name, reach), fact, remote, rtt, published_again)
             })
         });
         let mut offers: Vec<Offer> = own.chain(peers).collect();
@@ -114,7 +114,7 @@ impl Engine {
     pub fn own_loads(&self, now: Instant) -> Vec<Load> {
         let load = |local: &Local| Load {
             upstream: local.spec.name.clone(),
-            in_flight: local.in_flight.count(),
+            in_flight: local.in_flight_now(),
             ttft: local
                 .latencies
                 .overall(AnswerClass::Stream)
@@ -143,8 +143,9 @@ impl Engine {
             break_rate: local.health.break_rate(now),
             rtt: Duration::ZERO,
             reach: Reach::Open,
-            others_in_flight: 0,
+            others_in_flight: local.others_in_flight(),
             in_flight_max: local.load_limit(),
+            reported: local.load.reported(now),
             admission_max: spec.in_flight_max,
             in_flight: local.in_flight.clone(),
             cache: local.cache.clone(),
@@ -283,8 +284,7 @@ pub(super) fn candidates(view: &View) -> usize {
 
 fn peer_offer(
     now: Instant,
-    name: &NodeName,
-    peer: &Peer,
+    (name, reach): (&NodeName, Reach),
     node: &NodeFact,
     remote: &Remote,
     rtt: Duration,
@@ -308,9 +308,10 @@ fn peer_offer(
         figures_at: remote.figures_at,
         break_rate: fact.break_rate,
         rtt,
-        reach: peer.reach(),
+        reach,
         others_in_flight: remote.others_in_flight,
         in_flight_max: fact.in_flight_max,
+        reported: fact.further.load.as_deref().copied(),
         admission_max: u32::MAX,
         in_flight: remote.in_flight.clone(),
         cache: remote.cache.clone(),

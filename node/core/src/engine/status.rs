@@ -35,7 +35,7 @@ impl Engine {
             generation: peer.generation,
             phase: peer.phase,
             live: peer.live,
-            reach: peer.reach(),
+            reach: peer.reach(self.mesh_size),
             rtt: peer.rtt,
             services: peer.services.clone(),
             upstreams: peer.upstreams.values().map(remote_status).collect(),
@@ -51,7 +51,8 @@ fn own_status(now: Instant, local: &Local) -> UpstreamStatus {
         reported_at: now,
         stands_since: local.stands_since,
         again_at: local.again_at(now),
-        in_flight: local.in_flight.count(),
+        in_flight: local.in_flight_now(),
+        engine: local.load.metrics(),
         cache: local.cache.clone(),
         last_failure: local.last_failure.clone(),
         percentiles: ByClass::each(|class| {
@@ -73,6 +74,7 @@ fn remote_status(remote: &Remote) -> UpstreamStatus {
         in_flight: remote
             .others_in_flight
             .saturating_add(remote.in_flight.count()),
+        engine: None,
         cache: remote.cache.clone(),
         last_failure: None,
         percentiles: ByClass::default(),

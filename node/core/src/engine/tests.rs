@@ -5,7 +5,9 @@ mod breaks;
 mod home;
 mod judgement;
 mod latency;
+mod load;
 mod refusals;
+mod unlinked;
 
 use std::collections::BTreeSet;
 
@@ -228,6 +230,7 @@ fn spec(probe: Probe) -> UpstreamSpec {
         health: HealthPolicy::default(),
         probe,
         probe_interval: Duration::from_secs(30),
+        load_interval: None,
         account: None,
     }
 }

@@ -9,7 +9,7 @@ use crate::latency::{AnswerClass, ByClass, FirstByte, LatencyFigures, TTFT_UNKNO
 use crate::route::{Cost, is_near};
 use crate::time::Instant;
 use crate::units::Tier;
-use crate::view::{Candidate, Routes, TierRoutes, UpstreamView, Way};
+use crate::view::{Candidate, Reach, Routes, TierRoutes, UpstreamView, Way};
 
 /// An upstream as one model sees it.
 #[derive(Clone)]
@@ -72,9 +72,8 @@ pub(super) fn tiers(
             p95,
             incumbent,
         };
-        let goes_last = candidate.is_suspect() || candidate.account_rests_for(now).is_some();
         let list = match candidate.is_usable(now) {
-            true if goes_last => &mut routes.suspect,
+            true if candidate.goes_last(now) => &mut routes.suspect,
             true => &mut routes.usable,
             false => &mut routes.unusable,
         };
@@ -84,11 +83,12 @@ pub(super) fn tiers(
     for tier in &mut tiers {
         tier.usable
             .sort_by_key(|candidate| Cost::unloaded(candidate, now));
+        put_back_unlinked(tier, now);
         // Also where a window holds fewer candidates than are near, and where all are equally far from a client.
         let near = near_count(&tier.usable, now);
         tier.usable[..near].sort_by_key(|candidate| candidate.upstream.way == Way::Peer);
         tier.suspect
-            .sort_by_key(|candidate| Cost::unloaded(candidate, now));
+            .sort_by_key(|candidate| (candidate.goes_last(now), Cost::unloaded(candidate, now)));
         tier.unusable.sort_by_key(|candidate| {
             let upstream = &candidate.upstream;
             (
@@ -99,6 +99,25 @@ pub(super) fn tiers(
         });
     }
     Routes { tiers }
+}
+
+/// Puts those that need a link behind the linked ones, unless they are clearly cheaper for it or no linked one is
+/// cold: in a large mesh any node may serve a model as well as the few that are linked, and links would come and go
+/// for nothing. `usable` is in order of cost.
+fn put_back_unlinked(tier: &mut TierRoutes, now: Instant) {
+    let is_linked = |one: &&Arc<Candidate>| one.upstream.reach != Reach::Unlinked;
+    let mut cold = tier
+        .usable
+        .iter()
+        .filter(is_linked)
+        .filter(|one| !one.upstream.is_hot(now));
+    let Some(best) = cold.next().map(|one| Cost::unloaded(one, now)) else {
+        return;
+    };
+    let goes_back = |one: &mut Arc<Candidate>| {
+        one.upstream.reach == Reach::Unlinked && is_near(best, Cost::unloaded(one, now))
+    };
+    tier.suspect.extend(tier.usable.extract_if(.., goes_back));
 }
 
 /// Unmeasured ones count as fast as the fastest known, so that they get measured.

@@ -156,6 +156,11 @@ impl Account {
         self.share
     }
 
+    /// Of a budget: what was ever opened in this window.
+    pub(super) const fn opened(&self) -> u64 {
+        self.opened
+    }
+
     /// Sees what the request threads did, and what has rested.
     pub(super) fn collect(&mut self, now: Instant) {
         let class = self.class();
@@ -224,11 +229,20 @@ impl Account {
         self.own.ready + borrowed.sum::<u64>()
     }
 
-    /// An end of what an earlier process may have used: all that is cold is ready.
-    pub(super) fn warm(&mut self) {
+    /// An earlier process may have used no more than `withheld`: what is cold beyond that is ready.
+    pub(super) fn warm(&mut self, withheld: u64) {
         if self.class() != LeaseClass::Budget {
-            self.own.ready += std::mem::take(&mut self.cold);
+            let free = self.cold.saturating_sub(withheld);
+            self.cold -= free;
+            self.own.ready += free;
         }
+    }
+
+    /// The process ends: takes everything back from requests, and says what of this node's own is free.
+    pub(super) fn close(&mut self, now: Instant) -> u64 {
+        self.withdraw_all();
+        self.collect(now);
+        self.own.ready.saturating_sub(self.debt + self.excess)
     }
 
     /// Units that are assigned and cold.

@@ -13,17 +13,18 @@
 //!
 //! The price: a side that is cut off has the shares of its own homes, and what it borrowed until the lease ends; a
 //! node that is lost keeps its share away from the others until it is back (of a rate, one part in as many as the limit
-//! has homes), and one that restarted uses its own share of a rate again after [`LeaseClass::Rate`]'s lease and
-//! window, meanwhile borrowed rights alone.
+//! has homes), and one that crashed uses its own share of a rate again after [`LeaseClass::Rate`]'s lease and window,
+//! meanwhile borrowed rights alone. One that stopped in order has written down what of its shares was free.
 //!
 //! Reading order: [`spec`] (limits), [`seats`] (who is assigned what), [`purse`] (what request threads see),
-//! `cooling`, `account` (one limit at one node), `leases`, [`message`], `standing` and [`store`] (what outlives a
-//! process), [`calendar`], [`estimate`] (how much to reserve), [`growth`]
+//! `cooling`, `account` (one limit at one node), `leases`, [`message`], `standing`, [`store`] and `restart` (what outlives
+//! a process), [`calendar`], [`estimate`] (how much to reserve), [`growth`]
 //! (streams that outgrow that), and this file, which drives them.
 //!
 //! Not here: which limits a request falls under, what a token is, sockets, files.
 
 mod account;
+mod audit;
 pub mod calendar;
 mod cooling;
 mod demand;
@@ -35,6 +36,7 @@ pub mod message;
 mod outbound;
 mod persist;
 pub mod purse;
+mod restart;
 pub mod seats;
 pub mod spec;
 mod standing;
@@ -58,7 +60,7 @@ use purse::Purse;
 use seats::{Seat, Seats};
 use spec::{LeaseClass, LimitId, LimitSpec};
 use standing::Standing;
-use store::{StoreImage, StoreWrite};
+use store::{StopNote, StoreImage, StoreWrite};
 
 /// How often the driver sends [`EscrowEvent::Tick`].
 pub const TICK: Duration = Duration::from_millis(100);
@@ -105,6 +107,8 @@ pub enum EscrowEvent {
     Received(Seat, EscrowMessage),
     /// The write of this number is on the disk, for certain.
     Stored(u64),
+    /// The process ends in order: nothing is admitted any more. See [`Escrow::is_stopped`].
+    Stop,
 }
 
 /// What is to be done.
@@ -141,6 +145,9 @@ pub struct Escrow {
     adopted: BTreeMap<LimitId, u64>,
     openings: u32,
     has_reported_clock: bool,
+    /// What the process before this one left, until it is known that it does not hold.
+    note: Option<StopNote>,
+    has_stopped: bool,
 }
 
 /// A limit that this node knows.
@@ -153,7 +160,7 @@ struct Known {
 
 impl Escrow {
     /// A node that starts.
-    pub fn new(now: Instant, seats: Seats, start: EscrowStart) -> Self {
+    pub fn new(now: Instant, seats: Seats, mut start: EscrowStart) -> Self {
         let generation = start
             .generation
             .max(Generation(start.store.generation.0 + 1));
@@ -164,6 +171,9 @@ impl Escrow {
         Self {
             standing: Standing::new(now, generation, store, others),
             clock: CalendarClock::new(now, start.wall),
+            // The first write of this process takes it off the disk.
+            note: start.store.stopped.take(),
+            has_stopped: false,
             leases: Leases::default(),
             accounts: BTreeMap::new(),
             writer: Writer::new(start.store),
@@ -193,6 +203,9 @@ impl Escrow {
     pub fn handle(&mut self, now: Instant, event: EscrowEvent) -> Vec<EscrowEffect> {
         let mut effects = Vec::new();
         match event {
+            // What comes too late could only be lent or lost.
+            EscrowEvent::Tick { .. } if self.has_stopped => self.write(now, &mut effects),
+            EscrowEvent::Empty(_) | EscrowEvent::Received(..) if self.has_stopped => {}
             EscrowEvent::Tick { wall } => self.tick(now, wall, &mut effects),
             EscrowEvent::Empty(limit) => {
                 self.settle(now, limit);
@@ -202,20 +215,9 @@ impl Escrow {
                 self.receive(now, from, message, &mut effects);
             }
             EscrowEvent::Stored(number) => self.stored(now, number, &mut effects),
+            EscrowEvent::Stop => self.stop(now, &mut effects),
         }
         effects
-    }
-
-    /// Units of a limit that requests could take of this node at this moment: for checkers.
-    pub fn takeable(&self, now: Instant, limit: LimitId) -> u64 {
-        let known = self.accounts.get(&limit);
-        known.map_or(0, |known| known.account.purse.takeable(now))
-    }
-
-    /// What this node was assigned of a limit, and what became of it: equal, or rights were made or lost.
-    pub fn audit(&self, limit: LimitId) -> Option<(u64, u64)> {
-        let account = &self.accounts.get(&limit)?.account;
-        Some((account.share(), account.accounted()))
     }
 
     /// The number of the window in which this node spends a budget; `None` while its clock is not proven.
@@ -319,6 +321,7 @@ impl Escrow {
 
     /// Sees what happened to one limit, and decides what to give back, borrow and lend.
     fn settle(&mut self, now: Instant, limit: LimitId) {
+        let withheld = self.withheld(now, limit);
         let Some(known) = self.accounts.get_mut(&limit) else {
             return;
         };
@@ -333,8 +336,10 @@ impl Escrow {
         }
         // Before anything is published again: the window may have ended since the last tick.
         roll(account, limit, wall, &self.writer);
-        if is_warm(&self.standing, now, class) {
-            account.warm();
+        if restart::is_warm(&self.standing, now, class) {
+            account.warm(0);
+        } else if let (LeaseClass::Rate, Some(withheld)) = (class, withheld) {
+            account.warm(withheld);
         }
         let is_asking = self.standing.is_asking() && now.since(self.standing.started) < ASKING_MAX;
         account.give_back(now);
@@ -385,13 +390,4 @@ fn roll(account: &mut Account, limit: LimitId, wall: WallTime, writer: &Writer) 
         let spent = writer.image().opened(limit, account.spec.window, number);
         account.roll(number, spent);
     }
-}
-
-/// Whether nothing of this node's shares can have been used by an earlier process, in a window that still runs.
-fn is_warm(standing: &Standing, now: Instant, class: LeaseClass) -> bool {
-    let knows_all = class == LeaseClass::Held && standing.is_all_known();
-    let cold = class.cold(standing.is_alone());
-    standing.is_first()
-        || standing.is_settled() && knows_all
-        || standing.is_noted() && cold.is_some_and(|span| now.since(standing.started) >= span)
 }

@@ -164,6 +164,7 @@ impl Escrow {
 
     /// This node spends nothing more of the windows that run.
     fn forfeit(&mut self, now: Instant) {
+        self.note = None;
         let wall = self.clock.read(now);
         self.writer.forfeit(ForfeitedWindows {
             day: wall.window(LimitWindow::Day),

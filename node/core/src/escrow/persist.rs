@@ -10,7 +10,7 @@ use super::account::Account;
 use super::message::{MessageBody, StoreVersion};
 use super::seats::Seat;
 use super::spec::LimitId;
-use super::store::{BudgetMark, ForfeitedWindows, StoreImage, StoreWrite};
+use super::store::{BudgetMark, ForfeitedWindows, StopNote, StoreImage, StoreWrite};
 use super::{Escrow, EscrowEffect};
 
 /// A write that was not confirmed is handed out again after this.
@@ -72,6 +72,18 @@ impl Writer {
         self.is_own_due = true;
     }
 
+    /// Writes down how the process stopped: what of its rates is free, and, of budgets, what was opened and not spent.
+    pub(super) fn stop(&mut self, note: Option<StopNote>, marks: BTreeMap<LimitId, BudgetMark>) {
+        self.image.stopped = note;
+        self.marks.extend(marks);
+        self.is_own_due = true;
+    }
+
+    /// Whether all is on the disk.
+    pub(super) fn is_done(&self) -> bool {
+        self.in_flight.is_none() && !self.is_own_due && !self.is_note_due
+    }
+
     /// Begins to open `units` more of a budget.
     pub(super) fn open_chunk(&mut self, limit: LimitId, account: &mut Account, units: u64) {
         let mark = BudgetMark {
@@ -110,6 +122,7 @@ impl Escrow {
             marks: std::mem::take(&mut writer.marks).into_iter().collect(),
             witnessed: witnessed.values().cloned().collect(),
             forfeited: writer.image.forfeited,
+            stopped: writer.image.stopped.clone(),
         };
         writer.image.apply(&write, self.clock.read(now));
         if is_own {

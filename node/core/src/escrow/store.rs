@@ -1,4 +1,5 @@
-//! What a node must remember beyond its process: how much of each budget it has opened, and what it witnessed of others.
+//! What a node must remember beyond its process: how much of each budget it has opened, what it witnessed of others, and
+//! what of its rates was free when it stopped in order.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +43,16 @@ impl ForfeitedWindows {
     }
 }
 
+/// What a process left that stopped in order: of each share of a rate, what may still count against it. All else is free,
+/// and all of what is not listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StopNote {
+    /// When it stopped, by its wall clock.
+    pub at: WallTime,
+    /// Units by limit: used within the last window, or lent. At most [`super::LIMITS_MAX`] limits.
+    pub withheld: BTreeMap<LimitId, u64>,
+}
+
 /// A store's whole content. The default is that of a new one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreImage {
@@ -55,6 +66,8 @@ pub struct StoreImage {
     pub witnessed: BTreeMap<NodeName, StoreVersion>,
     /// What a rolled-back disk costs.
     pub forfeited: ForfeitedWindows,
+    /// `None` from the first write of a process on, until it stops in order.
+    pub stopped: Option<StopNote>,
 }
 
 /// A change of the store, to be written as one: all of it survives a crash, or nothing.
@@ -72,6 +85,8 @@ pub struct StoreWrite {
     pub witnessed: Vec<(NodeName, StoreVersion)>,
     /// As in the image.
     pub forfeited: ForfeitedWindows,
+    /// As in the image.
+    pub stopped: Option<StopNote>,
 }
 
 impl StoreImage {
@@ -79,6 +94,7 @@ impl StoreImage {
     pub fn apply(&mut self, write: &StoreWrite, wall: WallTime) {
         (self.version, self.generation) = (write.version, write.generation);
         self.forfeited = write.forfeited;
+        self.stopped.clone_from(&write.stopped);
         self.marks.extend(write.marks.iter().copied());
         self.witnessed.extend(write.witnessed.iter().cloned());
         // A day of grace, since the wall clock may be wrong.

@@ -4,6 +4,7 @@ mod algebra;
 mod budgets;
 mod concurrency;
 mod rates;
+mod restarts;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -93,6 +94,13 @@ impl Mesh {
             wall,
         };
         node.escrow = Some(Escrow::new(self.now, seats, start));
+    }
+
+    /// The process ends in order.
+    fn stop(&mut self, index: usize) {
+        self.handle(index, EscrowEvent::Stop);
+        let escrow = self.nodes[index].escrow.take().expect("it runs");
+        assert!(escrow.is_stopped());
     }
 
     fn crash(&mut self, index: usize) {

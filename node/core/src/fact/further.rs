@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::differs;
 use crate::ids::ModelName;
 use crate::latency::{AnswerClass, RequestShape, size_adds};
+use crate::reported::ReportedLoad;
 
 /// Figures of an upstream that nodes of earlier versions do not publish, and do not read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +17,8 @@ pub struct FurtherFigures {
     pub models: BTreeMap<ModelName, AnswerFigures>,
     /// How long ago it was asked last, whatever for. To the second; `None` where it never was.
     pub asked_ago: Option<Duration>,
+    /// What it reports of its own load, beside the requests that it holds; `None` where it reports nothing.
+    pub load: Option<Box<ReportedLoad>>,
 }
 
 /// Figures over all models, or of one.
@@ -48,7 +51,12 @@ impl FurtherFigures {
             differs(new.whole, old.whole) || differs(nonzero(new.per_kib), nonzero(old.per_kib))
         };
         let keys = self.models.keys().chain(published.models.keys());
-        changed(self.all, published.all) || { keys }
+        let (load, old) = (self.load.as_deref(), published.load.as_deref());
+        let load_changed = load.is_some() != old.is_some()
+            || load.zip(old).is_some_and(|(load, old)| {
+                differs(load.slot_time, old.slot_time) || differs(load.prefill, old.prefill)
+            });
+        changed(self.all, published.all) || load_changed || { keys }
             .any(|model| changed(self.of(Some(model)), published.of(Some(model))))
     }
 }

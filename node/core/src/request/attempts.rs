@@ -214,6 +214,9 @@ impl Request {
             }));
         }
         let shown = detail.as_deref().map(Arc::from);
+        // Mostly there is one of each, and room for four is a page's worth.
+        self.ended.reserve_exact(1);
+        self.reports.reserve_exact(1);
         // Of two in flight the second may end first.
         let at = self.ended.partition_point(|ended| ended.id < id);
         let ended = EndedAttempt {

@@ -52,8 +52,11 @@ impl Request {
         self.first_byte
     }
 
-    /// Hands over the attempts that are over and the rest of the plan, for the record.
-    pub fn into_history(self) -> (Vec<EndedAttempt>, VecDeque<Choice>) {
-        (self.ended, self.plan)
+    /// Hands over the attempts that are over and the rest of the plan, for the record. Of a request that goes no further.
+    pub fn take_history(&mut self) -> (Vec<EndedAttempt>, VecDeque<Choice>) {
+        (
+            std::mem::take(&mut self.ended),
+            std::mem::take(&mut self.plan),
+        )
     }
 }

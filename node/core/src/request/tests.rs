@@ -243,7 +243,7 @@ fn answer_is_relayed_with_its_first_byte_and_reported_when_its_body_ends() {
     );
     let ended = request.ended();
     assert_eq!((ended.len(), ended[0].took), (1, 9 * MILLISECOND));
-    assert_eq!(request.into_history().1.len(), 1, "the rest of the plan");
+    assert_eq!(request.take_history().1.len(), 1, "the rest of the plan");
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn attempts_stop_at_their_limit() {
     assert_eq!(on(&mut request, 1, failed(Outcome::Reset)), "try c");
     assert_eq!(on(&mut request, 2, failed(Outcome::Reset)), "fail reset");
     assert_eq!((request.attempts(), request.attempts_left()), (3, 1));
-    assert_eq!(request.into_history().1.len(), 1, "the rest of the plan");
+    assert_eq!(request.take_history().1.len(), 1, "the rest of the plan");
 }
 
 #[test]

@@ -28,6 +28,10 @@
 //! - Slow start: by conversation, not by request. One that has moved back stays.
 //! - Hysteresis of the best: not asked, since the best alone decides nothing here.
 //!
+//! An upstream that reports its load ([`crate::reported`]) is not full at its last slot: behind it requests wait, and
+//! for how long is known. There a conversation stays as long as the wait costs no more than its cache saves
+//! ([`super::queue`]); when it leaves, it goes where it would begin first, among equals in its own order.
+//!
 //! Bound: two passes over a tier without an allocation; hashes are made for members of the set only.
 
 use std::sync::Arc;
@@ -36,7 +40,7 @@ use std::time::Duration;
 use rand_core::Rng;
 
 use super::near::{EXPLORED_SHARE, NEAR_SPAN, SLOW_START, best};
-use super::{Cost, RouteQuery};
+use super::{Cost, RouteQuery, queue};
 use crate::latency::{RequestShape, size_adds};
 use crate::random;
 use crate::time::Instant;
@@ -77,7 +81,7 @@ pub(super) fn by_cost<'a>(
     rng: &mut impl Rng,
 ) -> Vec<&'a Arc<Candidate>> {
     let looks_at_slower = random::unit(rng) < EXPLORED_SHARE;
-    let stand = |one: &Candidate| (ask.is_elsewhere(one), is_full(&one.upstream, now));
+    let stand = |one: &Candidate| (ask.is_elsewhere(one), takes_none(&one.upstream, now));
     let first = candidates.clone().map(|one| stand(one)).min();
     let eligible = candidates.clone().filter(|one| Some(stand(one)) == first);
     // A conversation stays while its prompts grow.
@@ -92,8 +96,15 @@ pub(super) fn by_cost<'a>(
     let warm = near
         .as_ref()
         .filter(|_| ask.cache_weight > 0.0)
-        .and_then(|near| warm(eligible, near, ask, session, now));
+        .and_then(|near| warm(eligible.clone(), near, ask, session, now));
+    let is_in_set = |one: &&Arc<Candidate>| near.as_ref().is_some_and(|near| near.holds(one));
+    let home = warm.or_else(|| {
+        let set = eligible.clone().filter(is_in_set);
+        set.min_by_key(|one| rank(session, one, now))
+    });
+    let start_max = home.and_then(|home| queue::start_max(home, eligible, ask, shape));
     best(candidates, |one| {
+        let waits = start_max.is_some_and(|max| queue::start(one, shape) > max);
         let is_warm = warm.is_some_and(|warm| Arc::ptr_eq(warm, one));
         let is_near = near.as_ref().is_some_and(|near| near.holds(one));
         let rank = match is_near {
@@ -101,7 +112,7 @@ pub(super) fn by_cost<'a>(
             // In the order of the list, which is that of cost.
             false => RendezvousRank::default(),
         };
-        (stand(one), !is_warm, !is_near, rank)
+        (stand(one), waits, !is_warm, !is_near, rank)
     })
 }
 
@@ -137,6 +148,13 @@ fn warm<'a>(
 /// Whether even conversations that belong there must go elsewhere.
 pub(super) fn is_full(upstream: &UpstreamView, now: Instant) -> bool {
     upstream.load().get() >= 1.0 || upstream.hot_until.is_some_and(|until| now < until)
+}
+
+/// As [`is_full`], of one that does not say how long requests wait there.
+fn takes_none(upstream: &UpstreamView, now: Instant) -> bool {
+    let waits = upstream.wait().is_some();
+    let is_full = !waits && upstream.load().get() >= 1.0;
+    is_full || upstream.hot_until.is_some_and(|until| now < until)
 }
 
 /// How `candidate` ranks for `session`: the same at every node.

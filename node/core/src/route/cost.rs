@@ -10,7 +10,7 @@ use crate::view::{Candidate, Way};
 /// The expected wait for the first byte, in parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Round trip to the owner.
+    /// Round trip to the owner, and those of a dial where no link leads there.
     pub rtt: Duration,
     /// Time to first byte at the owner; of a whole answer that is all of its time.
     pub ttft: Duration,
@@ -53,7 +53,7 @@ impl Cost {
         };
         let ttft = candidate.expected(shape);
         Self {
-            rtt: upstream.rtt,
+            rtt: upstream.way_time(),
             ttft,
             load: ttft.mul_f64(upstream.load().get()),
             staleness: ttft.mul_f64(staleness),
@@ -80,13 +80,13 @@ impl Cost {
     /// The wait for the first byte by way and upstream alone: round trip and time to first byte.
     pub(super) fn base(candidate: &Candidate, shape: RequestShape) -> Duration {
         let ttft = candidate.expected(shape);
-        candidate.upstream.rtt.saturating_add(ttft)
+        candidate.upstream.way_time().saturating_add(ttft)
     }
 
     /// As [`Cost::base`], with the recent low of the time to first byte: what no single peak raises.
     pub(super) fn low(candidate: &Candidate, shape: RequestShape) -> Duration {
         let ttft = candidate.expected_low(shape);
-        candidate.upstream.rtt.saturating_add(ttft)
+        candidate.upstream.way_time().saturating_add(ttft)
     }
 
     /// The sum of the parts.

@@ -112,7 +112,7 @@ fn absence(
         return Absence::NotAllowed;
     }
     match upstream.reach {
-        Reach::Open => {}
+        Reach::Open | Reach::Unlinked => {}
         Reach::Silent => return Absence::Silent,
         Reach::Down => return Absence::Down,
         Reach::Closed => return Absence::Closed,

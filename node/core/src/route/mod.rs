@@ -10,6 +10,7 @@ mod nearest;
 mod order;
 mod owner;
 mod plan;
+mod queue;
 mod scored;
 mod session;
 mod websocket;

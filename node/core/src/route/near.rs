@@ -26,7 +26,12 @@ pub(super) const SLOW_START: Duration = Duration::from_secs(10);
 
 /// Whether `cost` is as good as `best` within the precision of measurement: 10 % or 5 ms of it.
 pub fn is_near(cost: Duration, best: Duration) -> bool {
-    cost <= best.mul_f64(1.0 + NEAR_SHARE).max(best + NEAR_SPAN)
+    cost <= near_max(best)
+}
+
+/// The most that is as good as `best` within the precision of measurement.
+pub(super) fn near_max(best: Duration) -> Duration {
+    best.mul_f64(1.0 + NEAR_SHARE).max(best + NEAR_SPAN)
 }
 
 /// The first [`WINDOW`] of `candidates` by `key`; equals stay in the order they came in.

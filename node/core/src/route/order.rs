@@ -21,7 +21,7 @@ use super::{Choice, RouteQuery, RouteReason, Strategy, affinity, geo};
 use crate::latency::AnswerClass;
 use crate::random;
 use crate::time::Instant;
-use crate::view::{Candidate, Way};
+use crate::view::{Candidate, Reach, Way};
 
 /// Candidates drawn into the sample with probability falling with cost.
 const DRAWN: usize = 2;
@@ -317,7 +317,8 @@ fn at_home(
 }
 
 /// One to measure instead of the best: any that nobody has measured, one whose figures are old, now and then
-/// another. One request at a time, and only where the way alone does not cost more than the best does in all.
+/// another. One request at a time, and only where the way alone does not cost more than the best does in all. No link
+/// is opened for it.
 ///
 /// What is old depends on what it costs ([`Tries::pause`](crate::latency::Tries::pause)), on how many others there are
 /// to try, and on how often requests come, which this node's last try of the best one shows: where they are rare, one in
@@ -342,7 +343,9 @@ fn explored(
     let may_win = |index: &usize| {
         let one = &scored[*index];
         let is_idle = one.candidate.upstream.in_flight.count() == 0;
-        *index != best && !one.hot && !one.warming && is_idle && one.cost.rtt < cost
+        let is_linked = one.candidate.upstream.reach != Reach::Unlinked;
+        let is_new_work = *index != best && !one.hot && !one.warming;
+        is_new_work && is_idle && is_linked && one.cost.rtt < cost
     };
     // What fails for ever is tried ever less often.
     let is_hopeful =

@@ -171,7 +171,8 @@ fn last_resort(
         })
     };
     let reachable = all().filter(|candidate| {
-        ask.allows(candidate) && matches!(candidate.upstream.reach, Reach::Open | Reach::Silent)
+        let reach = candidate.upstream.reach;
+        ask.allows(candidate) && (reach.takes_work() || reach == Reach::Silent)
     });
     let awake = reachable
         .clone()

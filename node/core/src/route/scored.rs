@@ -35,7 +35,7 @@ impl<'a> Scored<'a> {
     ) -> Self {
         let upstream = &*candidate.upstream;
         let cost = Cost::of(candidate, shape, now);
-        let load = upstream.load().get() / upstream.weight.get();
+        let load = upstream.fullness() / upstream.weight.get();
         Self {
             candidate,
             cost,

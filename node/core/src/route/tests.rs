@@ -27,6 +27,7 @@ use crate::units::{Share, Tier, Weight};
 use crate::view::{Reach, Routes, TierRoutes, UpstreamView, View, Way};
 
 mod left_out;
+mod queue;
 mod websockets;
 
 pub(crate) const NOW: Instant = Instant::from_start(Duration::from_secs(100));
@@ -58,6 +59,7 @@ pub(crate) fn upstream(name: &str, rtt_ms: u64) -> UpstreamView {
         reach: Reach::Open,
         others_in_flight: 0,
         in_flight_max: 100,
+        reported: None,
         admission_max: 100,
         in_flight: InFlight::default(),
         cache: Default::default(),

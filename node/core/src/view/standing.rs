@@ -16,6 +16,11 @@ impl Candidate {
         is(self.upstream.standing) || self.model_standing.is_some_and(is)
     }
 
+    /// Whether it is usable where no other is.
+    pub(crate) fn goes_last(&self, now: Instant) -> bool {
+        self.is_suspect() || self.account_rests_for(now).is_some()
+    }
+
     /// Whether its owner says that it answers nobody: a request that waits for it should go elsewhere.
     pub fn answers_nobody(&self) -> bool {
         let is_silent = |standing| {

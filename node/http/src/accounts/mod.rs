@@ -177,7 +177,7 @@ impl<L: CallLocal> AccountCalls<L> {
         let body = Full::new(body).map_err(|never| match never {});
         Answer {
             status: StatusCode::TOO_MANY_REQUESTS,
-            headers,
+            headers: headers.into(),
             body: AnswerBody::new(body),
             load: None,
             upload: None,

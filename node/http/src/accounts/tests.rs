@@ -42,7 +42,7 @@ impl CallLocal for Fake {
         let body = Full::new(Bytes::from_static(body.as_bytes()));
         Ok(Answer {
             status: StatusCode::from_u16(status).expect("a status"),
-            headers,
+            headers: headers.into(),
             body: AnswerBody::new(body.map_err(|never| match never {})),
             load: None,
             upload: None,
@@ -119,6 +119,7 @@ async fn own_rights(handle: LimitsHandle, clock: Clock, mut orders: mpsc::Receiv
         };
         match order {
             LimitOrder::Empty(limit) => happen(&mut escrow, EscrowEvent::Empty(limit)),
+            LimitOrder::Stop(_) => return,
             LimitOrder::Open {
                 holder,
                 specs,
@@ -187,6 +188,7 @@ impl Bench {
             health: HealthPolicy::default(),
             probe: Probe::Off,
             probe_interval: Duration::from_secs(60),
+            load_interval: None,
             account: Some(Arc::new(AccountSpec {
                 name: account(),
                 quota: QuotaScope::Account,
@@ -320,7 +322,7 @@ async fn call_beyond_a_limit_is_not_made_and_says_when_it_may_be() {
         wait > Duration::from_secs(30) && wait <= Duration::from_secs(61),
         "{wait:?}"
     );
-    let shown = shown::by_answer(&mut refused, false).await;
+    let shown = shown::by_answer(&mut refused, &HeaderMap::new()).await;
     assert_eq!(shown.finding, Finding::AccountLimit);
     assert!(read(refused).await.contains("account_limit_reached"));
 }

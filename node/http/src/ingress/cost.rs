@@ -1,10 +1,11 @@
 //! The cost of a request, and the header that says it.
 
+use grapevine_base::head_lines::HeadLines;
 use grapevine_config::prices::PriceTable;
 use grapevine_core::ids::ModelName;
-use grapevine_core::price::NanoUsd;
+use grapevine_core::price::{DollarText, NanoUsd};
 use grapevine_observe::record::RequestRecord;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderName;
 
 const COST: HeaderName = HeaderName::from_static("x-grapevine-cost-usd");
 
@@ -22,9 +23,8 @@ pub(super) fn of(
 }
 
 /// Says the cost in the head of an answer that is there as a whole. That of a stream is known at its end alone.
-pub(super) fn mark(headers: &mut HeaderMap, cost: Option<NanoUsd>) {
-    let value = cost.and_then(|cost| HeaderValue::try_from(cost.to_string()).ok());
-    if let Some(value) = value {
-        headers.insert(COST, value);
+pub(super) fn mark(lines: &mut HeadLines, cost: Option<NanoUsd>) {
+    if let Some(cost) = cost {
+        lines.push_value(&COST, DollarText::of(cost).as_bytes());
     }
 }

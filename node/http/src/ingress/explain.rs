@@ -17,7 +17,7 @@ use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::ClientOrigin;
 use grapevine_core::route::{self, Cost, Plan, PlanError, RouteQuery};
 use grapevine_core::view::{Candidate, View, Way};
-use grapevine_observe::milliseconds;
+use grapevine_observe::{milliseconds, reported};
 use serde_json::{Value, json};
 
 use super::keys;
@@ -260,6 +260,12 @@ fn candidate(
         "hot": upstream.is_hot(now),
         "tier": upstream.tier.0,
         "in_flight": upstream.in_flight(),
+        "reported": reported::to_json(
+            upstream.reported,
+            None,
+            now.since(upstream.reported_at),
+            (upstream.in_flight(), upstream.in_flight_max),
+        ),
         "in_flight_max": upstream.in_flight_max,
         "distance_km": places.map(|(client, place)| client.distance_km(place).round()),
         "cached_share": upstream.cache.share().get(),

@@ -1,9 +1,10 @@
 //! Follows a stream of events that is passed on, so that it can be told at its end that it broke off.
 
 use bytes::Bytes;
+use grapevine_base::answer_headers::ReadHeaders;
 use grapevine_base::headers;
 use grapevine_dialect::event_stream::{self, EventMessage, FrameBounds};
-use http::header::{self, HeaderMap};
+use http::header;
 
 use super::limits::StreamForm;
 use super::problem::{Problem, Shape};
@@ -20,8 +21,8 @@ pub(super) enum Following {
 
 impl Following {
     /// Of an answer with these headers; nothing if it is no stream of events that can be read.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        if headers.contains_key(header::CONTENT_ENCODING) {
+    pub(super) fn of(headers: &impl ReadHeaders) -> Option<Self> {
+        if headers.value_of(&header::CONTENT_ENCODING).is_some() {
             return None;
         }
         if headers::is_media_type(headers, "text/event-stream") {
@@ -89,6 +90,8 @@ mod tests {
     use grapevine_core::outcome::Outcome;
     use grapevine_dialect::event_stream::{EventMessageKind, FrameDecoder};
     use http::HeaderValue;
+
+    use http::HeaderMap;
 
     use super::*;
 

@@ -11,7 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::answer_headers::AnswerHeaders;
 use grapevine_base::exchange::{AnswerBody, CallFailure};
+use grapevine_base::head_lines::HeadLines;
 use grapevine_base::headers::content_length;
 use grapevine_core::outcome::Outcome;
 use http::header::{self, HeaderMap};
@@ -73,11 +75,11 @@ enum State {
 
 impl Outgoing {
     /// The answer's `body` after its `first` frame. Adjusts `headers` where the body may become longer than
-    /// announced.
+    /// announced, and adds to its `lines` what it cost.
     pub(super) fn start(
         body: AnswerBody,
         first: Option<Frame<Bytes>>,
-        headers: &mut HeaderMap,
+        (headers, lines): (&mut AnswerHeaders, &mut HeadLines),
         mut track: Track,
     ) -> Begun {
         let mut usage = Usage::of(track.path().path(), headers);
@@ -88,6 +90,7 @@ impl Outgoing {
             Some(Err(_trailers)) => Bytes::new(),
         };
         let length = content_length(headers);
+        headers.take(&header::CONTENT_LENGTH);
         let events = Following::of(headers);
         let is_text = events.as_ref().is_some_and(Following::is_text);
         let mut sealer = Sealer::of(
@@ -96,28 +99,25 @@ impl Outgoing {
             track.path().path(),
             headers,
         );
-        if sealer.is_some() {
-            headers.remove(header::CONTENT_LENGTH);
-        }
         let mut hidden = (is_text && track.hides_usage()).then(UsageEvents::default);
-        if has_ended || length == Some(data.len() as u64) {
+        let is_whole = has_ended || length == Some(data.len() as u64);
+        let is_longer =
+            sealer.is_some() || (is_whole && hidden.is_some()) || (!is_whole && events.is_some());
+        if let Some(length) = length.filter(|_| !is_longer) {
+            lines.set_length(length);
+        }
+        if is_whole {
             usage.look(&data);
             track.set_tokens(usage.tokens());
-            cost::mark(headers, track.cost());
             track.finish_answer();
+            cost::mark(lines, track.recorded_cost());
             return Begun::Whole(match (&mut hidden, &mut sealer) {
                 (None, None) => data,
                 (None, Some(sealer)) => sealer.whole(data),
-                (Some(hidden), _) => {
-                    headers.remove(header::CONTENT_LENGTH);
-                    without_usage(hidden, &data)
-                }
+                (Some(hidden), _) => without_usage(hidden, &data),
             });
         }
         track.answer_goes_on();
-        if events.is_some() {
-            headers.remove(header::CONTENT_LENGTH);
-        }
         let mut outgoing = Self {
             state: State::Flowing(body),
             left: length.filter(|_| events.is_none()),

@@ -56,6 +56,9 @@ impl<L: CallLocal, P: CallPeer> OwnCalls<L, P> {
         }
         track.let_in(self.budget.request());
         let restored = sealed::restore(&settings.seal_keys, &request.path, &request.body)?;
+        if restored.is_reasoning_lost {
+            track.lose_reasoning();
+        }
         let (owner, body) = (restored.owner, restored.body.unwrap_or(request.body));
         if let Some(path) = restored.path {
             track.set_path(path);

@@ -1,5 +1,7 @@
 //! The path of a request, as the public API has it.
 
+use std::sync::LazyLock;
+
 use grapevine_core::native_path::NativePath;
 use http::Uri;
 use http::uri::PathAndQuery;
@@ -10,10 +12,24 @@ const AZURE_PREFIX: &str = "/openai/";
 /// What the paths of Gemini's first version begin with.
 const GOOGLE_PREFIX: &str = "/v1/models/";
 
+/// What nearly all requests are for: these are not checked and copied each time.
+static KNOWN: LazyLock<[PathAndQuery; 4]> = LazyLock::new(|| {
+    [
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/v1/responses",
+        "/v1/embeddings",
+    ]
+    .map(PathAndQuery::from_static)
+});
+
 /// The path and query in memory of their own. hyper passes a slice of the connection's read buffer, which would
 /// keep all of that, the body in it too, for as long as the answer takes.
 pub(super) fn own_path(uri: &Uri) -> PathAndQuery {
     let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    if let Some(known) = KNOWN.iter().find(|known| known.as_str() == path) {
+        return known.clone();
+    }
     let alias = if let Some(below) = path.strip_prefix(AZURE_PREFIX) {
         azure_alias(below)
     } else if let Some(below) = path.strip_prefix(GOOGLE_PREFIX) {

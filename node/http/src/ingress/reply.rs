@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use grapevine_base::answer_headers::{AnswerHeaders, ReadHeaders};
 use grapevine_base::exchange::OwnAnswer;
 use grapevine_base::head_lines::HeadLines;
 use grapevine_base::headers;
@@ -59,67 +60,67 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Headers of an upstream's answer about its own connection, origin or visitors, which are wrong or harmful when
 /// this node's clients relate them to this node.
-fn is_not_passed_back(name: &HeaderName) -> bool {
+fn is_not_passed_back(name: &[u8]) -> bool {
     matches!(
-        name.as_str(),
-        "access-control-allow-credentials"
-            | "access-control-allow-headers"
-            | "access-control-allow-methods"
-            | "access-control-allow-origin"
-            | "access-control-expose-headers"
-            | "access-control-max-age"
-            | "alt-svc"
-            | "set-cookie"
-            | "strict-transport-security"
+        name,
+        b"access-control-allow-credentials"
+            | b"access-control-allow-headers"
+            | b"access-control-allow-methods"
+            | b"access-control-allow-origin"
+            | b"access-control-expose-headers"
+            | b"access-control-max-age"
+            | b"alt-svc"
+            | b"set-cookie"
+            | b"strict-transport-security"
     )
 }
 
 /// Turns an upstream's headers into this node's: its own are removed, ours are returned.
 pub(super) fn adopt(
-    headers: &mut HeaderMap,
+    headers: &mut AnswerHeaders,
     track: &mut Track,
     choice: &Choice,
     status: StatusCode,
 ) -> HeadLines {
     let is_refused = status == StatusCode::BAD_REQUEST
-        && headers.get(headers::REASON) == Some(&headers::NOT_TRANSLATABLE);
+        && headers.value_of(&headers::REASON) == Some(headers::NOT_TRANSLATABLE.as_bytes());
     let is_limited = track.limits().is_some();
-    headers::strip_with_hop_by_hop(headers, |name| {
+    headers.strip(|name| {
         if is_limited && limits::is_about_limits(name) {
             return true;
         }
-        let is_own = headers::is_own(name) && !headers::is_of_translation(name);
+        let is_own = headers::names_own(name) && !headers::names_translation(name);
         is_own || is_not_passed_back(name)
     });
     let mut lines = HeadLines::begun();
     let upstream = &choice.candidate.upstream;
-    if let Some(id) = headers.remove(headers::REQUEST_ID) {
+    if let Some(id) = headers.take(&headers::REQUEST_ID) {
         lines.push_value(&UPSTREAM_REQUEST_ID, &id);
     }
-    let dialect = headers.get(headers::DIALECT);
-    if let Some(dialect) = dialect.and_then(|dialect| dialect.to_str().ok()) {
+    let dialect = headers.value_of(&headers::DIALECT);
+    if let Some(dialect) = dialect.and_then(|dialect| std::str::from_utf8(dialect).ok()) {
         track.translated(dialect);
     }
     let (overhead, waited) = track.commit(choice, status.as_u16());
-    lines.push(&NODE, upstream.node.as_str());
-    lines.push(&REGION, upstream.region.as_str());
-    lines.push(&UPSTREAM, upstream.name.as_str());
+    lines.push_value(&NODE, upstream.node.as_str().as_bytes());
+    lines.push_value(&REGION, upstream.region.as_str().as_bytes());
+    lines.push_value(&UPSTREAM, upstream.name.as_str().as_bytes());
     let own = track.settings().region.as_str();
     match upstream.way {
         Way::Local => {
-            lines.push(&PATH, own);
-            lines.push(&HOPS, "0");
+            lines.push_value(&PATH, own.as_bytes());
+            lines.push_value(&HOPS, b"0");
         }
         Way::Peer => {
             lines.push(&PATH, &[own, upstream.region.as_str()].join(">"));
-            lines.push(&HOPS, "1");
+            lines.push_value(&HOPS, b"1");
         }
     }
     // What the serving node said of a refusal stands: no upstream was asked.
     if is_refused {
-        lines.push_value(&headers::REASON, &headers::NOT_TRANSLATABLE);
+        lines.push_value(&headers::REASON, headers::NOT_TRANSLATABLE.as_bytes());
     } else {
-        lines.push(&headers::REASON, choice.reason.as_str());
+        lines.push_value(&headers::REASON, choice.reason.as_str().as_bytes());
     }
     mark(&mut lines, track, overhead, waited);
     lines
@@ -226,7 +227,7 @@ fn mark_unserved(headers: &mut HeaderMap, track: &Track, reason: &'static str) {
     headers.insert(headers::REASON, HeaderValue::from_static(reason));
     let mut lines = HeadLines::begun();
     mark(&mut lines, track, track.spent(), Duration::ZERO);
-    lines.move_into(headers);
+    lines.move_over(headers);
 }
 
 /// Our headers for a client that is answered before its request is routed.
@@ -238,7 +239,7 @@ pub(super) fn mark_opening(headers: &mut HeaderMap, track: &Track) {
 fn mark(lines: &mut HeadLines, track: &Track, overhead: Duration, waited: Duration) {
     let (model, steps) = track.models();
     let model = model.map(model_text);
-    lines.push(&headers::REQUEST_ID, track.id());
+    lines.push(&headers::REQUEST_ID, track.id().as_bytes());
     lines.push(&MODEL, model.as_deref().unwrap_or("-"));
     if let (Some(asked), [_, ..]) = (track.asked_model(), steps) {
         lines.push(&FALLBACK, &fallback_text(asked, steps));
@@ -246,9 +247,13 @@ fn mark(lines: &mut HeadLines, track: &Track, overhead: Duration, waited: Durati
     if let Some(session) = track.session() {
         lines.push(&SESSION, session);
     }
-    lines.push(&ATTEMPTS, itoa::Buffer::new().format(track.attempts()));
-    lines.push(&OVERHEAD, Milliseconds::of(overhead).as_str());
-    lines.push(&UPSTREAM_TIME, Milliseconds::of(waited).as_str());
+    if let Some(lost) = track.lost() {
+        lines.push(&headers::LOST, lost);
+    }
+    let mut digits = itoa::Buffer::new();
+    lines.push_value(&ATTEMPTS, digits.format(track.attempts()).as_bytes());
+    lines.push_value(&OVERHEAD, Milliseconds::of(overhead).as_bytes());
+    lines.push_value(&UPSTREAM_TIME, Milliseconds::of(waited).as_bytes());
     if let Some((rights, now)) = track.limits() {
         limits::mark(lines, rights, now, Shape::of(track.path().path()));
     }
@@ -324,8 +329,8 @@ impl Milliseconds {
         Self { text, start }
     }
 
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[self.start..]).expect("digits and a point")
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[self.start..]
     }
 }
 
@@ -351,9 +356,8 @@ mod tests {
     #[test]
     fn milliseconds_have_three_decimals() {
         let text = |micros| {
-            Milliseconds::of(Duration::from_micros(micros))
-                .as_str()
-                .to_owned()
+            let text = Milliseconds::of(Duration::from_micros(micros));
+            String::from_utf8(text.as_bytes().to_vec()).expect("digits and a point")
         };
         assert_eq!(text(0), "0.000");
         assert_eq!(text(7), "0.007");
@@ -362,8 +366,8 @@ mod tests {
         assert_eq!(text(90_123_456), "90123.456");
         assert_eq!(text(u64::MAX), "18446744073709551.615");
         assert_eq!(
-            Milliseconds::of(Duration::MAX).as_str(),
-            "18446744073709551.615"
+            Milliseconds::of(Duration::MAX).as_bytes(),
+            b"18446744073709551.615"
         );
     }
 }

@@ -351,15 +351,16 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         if let Some(upload) = answer.upload.take() {
             return self.open(&choice, answer, upload);
         }
-        let lines = reply::adopt(&mut answer.headers, &mut self.track, &choice, answer.status);
+        let mut lines = reply::adopt(&mut answer.headers, &mut self.track, &choice, answer.status);
         let is_head = *self.track.method() == Method::HEAD;
-        let body = Outgoing::start(answer.body, first, &mut answer.headers, self.track);
+        let head = (&mut answer.headers, &mut lines);
+        let body = Outgoing::start(answer.body, first, head, self.track);
         let mut response = http::Response::new(match is_head {
             true => ReplyBody::empty(),
             false => body.into(),
         });
         *response.status_mut() = answer.status;
-        *response.headers_mut() = answer.headers;
+        *response.headers_mut() = answer.headers.into_head(&mut lines);
         Reply { response, lines }
     }
 

@@ -363,10 +363,11 @@ impl Track {
         self.note_hedge();
         self.count_cached();
         self.settle_rights(now);
-        let request = self.request.take();
+        let mut request = self.request.take();
         let fallbacks = self.fallbacks_of(request.as_deref());
         let (ended, untried) = request
-            .map(|request| request.into_history())
+            .as_deref_mut()
+            .map(Request::take_history)
             .unwrap_or_default();
         let mut record = Box::new(self.record.taken());
         record.attempts = ended.into_iter().map(AttemptRecord::from).collect();

@@ -24,12 +24,12 @@ use std::sync::LazyLock;
 use memchr::memchr2;
 use memchr::memmem::Finder;
 
+use grapevine_base::answer_headers::ReadHeaders;
 use grapevine_base::headers;
 use grapevine_core::native_path::MessagesForm;
 use grapevine_dialect::chunk::ChunkReader;
 use grapevine_dialect::event_stream;
 use grapevine_observe::record::Tokens;
-use http::HeaderMap;
 
 /// The beginning of the key of both names.
 static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage"));
@@ -81,7 +81,7 @@ enum Found {
 
 impl Usage {
     /// Follows the answer to a request for `path` with these headers.
-    pub(crate) fn of(path: &str, headers: &HeaderMap) -> Self {
+    pub(crate) fn of(path: &str, headers: &impl ReadHeaders) -> Self {
         let has_frames = headers::is_media_type(headers, event_stream::CONTENT_TYPE)
             && MessagesForm::of_path(path) == Some(MessagesForm::Bedrock);
         Self {
@@ -138,9 +138,12 @@ impl Usage {
     /// Takes the counts in `text`. Returns where the text begins that is needed once more is there.
     fn scan(&mut self, text: &[u8]) -> usize {
         let key = KEY.needle();
-        for at in KEY.find_iter(text) {
+        let mut from = 0;
+        while let Some(found) = KEY.find(&text[from..]) {
+            let at = from + found;
+            from = at + key.len();
             let mut counts = self.counts;
-            match counts.read(&text[at + key.len()..]) {
+            match counts.read(&text[from..]) {
                 Found::Counts => self.counts = counts,
                 Found::Other => {}
                 Found::Unfinished => return at,
@@ -213,10 +216,11 @@ impl Counts {
                     };
                     let key = &text[at..at + length];
                     at += length + 1;
-                    if let Some(count) = self.kind(key, depth)
-                        && let Some(value) = number(&text[at..])
+                    if let Some((value, end)) = number(&text[at..])
+                        && let Some(count) = self.kind(key, depth)
                     {
                         *count = Some(value);
+                        at += end;
                     }
                 }
                 _ => {}
@@ -260,14 +264,20 @@ fn string_length(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The number after a colon, when it is complete.
-fn number(text: &[u8]) -> Option<u64> {
-    let text = text
+/// The number after a colon, when it is complete, and where it ends.
+fn number(text: &[u8]) -> Option<(u64, usize)> {
+    let after = text
         .trim_ascii_start()
         .strip_prefix(b":")?
         .trim_ascii_start();
-    let length = text.iter().position(|byte| !byte.is_ascii_digit())?;
-    std::str::from_utf8(&text[..length]).ok()?.parse().ok()
+    let mut value = 0_u64;
+    for (length, byte) in after.iter().enumerate() {
+        if !byte.is_ascii_digit() {
+            return (length > 0).then_some((value, text.len() - after.len() + length));
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+    }
+    None
 }
 
 #[cfg(test)]

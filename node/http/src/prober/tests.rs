@@ -100,6 +100,7 @@ impl Upstream {
             headers: headers.iter().map(header).collect(),
             renames: BTreeMap::new(),
             lossy: PermittedLoss::Nothing,
+            load_path: None,
             timeouts: TimeoutConfig::default(),
         };
         let targets = UpstreamTargets::new(vec![settings]).expect("usable settings");
@@ -329,7 +330,7 @@ async fn read(coding: &'static str, list: Vec<u8>) -> Vec<ModelName> {
     let body = http_body_util::Full::new(Bytes::from(list)).map_err(|never| match never {});
     let answer = Answer {
         status: StatusCode::OK,
-        headers,
+        headers: headers.into(),
         body: grapevine_base::exchange::AnswerBody::new(body),
         load: None,
         upload: None,

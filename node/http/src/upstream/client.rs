@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::outcome::{Outcome, Refusal, Stage};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::client::conn::http2;
 use hyper_util::client::legacy::connect::Connection as _;
@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
+use grapevine_base::answer_headers::AnswerHeaders;
 use grapevine_base::exchange::{Answer, AnswerBody, Call, CallFailure, CallLocal};
 use grapevine_base::headers;
 use grapevine_base::listener::descriptors;
@@ -182,7 +183,7 @@ impl UpstreamClient {
                 let (head, body) = response.into_parts();
                 return Ok(Sent {
                     status: head.status,
-                    headers: head.headers,
+                    headers: head.headers.into(),
                     body: Incoming::Http2(body),
                     home: None,
                     tunnel: None,
@@ -269,7 +270,7 @@ impl CallLocal for UpstreamClient {
 /// The head of an answer, its body, and where its connection goes afterwards.
 pub(super) struct Sent {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: AnswerHeaders,
     pub(super) body: Incoming,
     pub(super) home: Option<Home>,
     /// The open tunnel that the answer is, and then it has no other body.
@@ -326,7 +327,7 @@ async fn http2(stream: UpstreamStream) -> hyper::Result<Http2> {
 
 /// The answer, where its head is unambiguous about its end.
 fn answer(mut sent: Sent, waits: Waits) -> Result<Answer, CallFailure> {
-    let settled = headers::settle_answer(sent.status, &mut sent.headers);
+    let settled = sent.headers.settle(sent.status);
     settled.map_err(|fault| CallFailure::new(Outcome::Reset, fault.to_string()))?;
     if sent.status == StatusCode::TOO_MANY_REQUESTS {
         // It is what nodes say to one another.

@@ -39,5 +39,5 @@ pub use credential::{CredentialFailure, CredentialState};
 #[doc(hidden)]
 pub use http1::probes;
 pub use identity::{IdentityClient, IdentityFailure};
-pub(crate) use target::HEALTH_PATH;
+pub(crate) use target::{HEALTH_PATH, METRICS_PATH};
 pub use target::{SettingsError, UpstreamSettings, UpstreamTargets};

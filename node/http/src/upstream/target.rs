@@ -26,6 +26,9 @@ const API_PREFIX: &str = "/v1";
 /// The page of a self-hosted engine on its own health. No client can ask for it: its path is not below the API's.
 pub(crate) const HEALTH_PATH: &str = "/health";
 
+/// The page of a self-hosted engine on its own load, unless another is configured. No client can ask for it either.
+pub(crate) const METRICS_PATH: &str = "/metrics";
+
 /// Paths below this one are Anthropic's, which has its own credential header.
 const MESSAGES_PATH: &str = "/v1/messages";
 
@@ -76,6 +79,8 @@ pub struct UpstreamSettings {
     pub renames: BTreeMap<ModelName, ModelName>,
     /// What translations of requests may lose, where the client does not say.
     pub lossy: PermittedLoss,
+    /// Where it reports its load, from the root of its server; `None` where that is [`METRICS_PATH`] next to the API.
+    pub load_path: Option<PathAndQuery>,
     /// How long a call may take.
     pub timeouts: TimeoutConfig,
 }
@@ -169,6 +174,7 @@ pub(super) struct UpstreamTarget {
     /// `None` where requests pass as they are: OpenAI's paths, and a key that lasts.
     provided: Option<Box<ProvidedTarget>>,
     renames: BTreeMap<ModelName, ModelName>,
+    load_path: Option<PathAndQuery>,
     pub(super) lossy: PermittedLoss,
     pub(super) timeouts: TimeoutConfig,
     pub(super) dialects: TargetDialects,
@@ -264,6 +270,7 @@ impl UpstreamTarget {
                 })
             }),
             renames: settings.renames,
+            load_path: settings.load_path,
             lossy: settings.lossy,
             timeouts: settings.timeouts,
             probes_by_api_key: AtomicBool::new(is_plain && is_anthropic),
@@ -308,11 +315,14 @@ impl UpstreamTarget {
     /// The client's `path` as this upstream has it; `None` when the two do not make one.
     pub(super) fn path(&self, path: &PathAndQuery) -> Option<PathAndQuery> {
         let text = path.as_str();
-        if text == HEALTH_PATH {
+        if text == METRICS_PATH && self.load_path.is_some() {
+            return self.load_path.clone();
+        }
+        if text == HEALTH_PATH || text == METRICS_PATH {
             // It is next to the API, not below it.
             let server = self.base_path.strip_suffix(API_PREFIX);
             let server = server.unwrap_or(&self.base_path);
-            return PathAndQuery::try_from(format!("{server}{HEALTH_PATH}")).ok();
+            return PathAndQuery::try_from(format!("{server}{text}")).ok();
         }
         if self.base_path == API_PREFIX {
             return Some(path.clone());
@@ -378,6 +388,7 @@ mod tests {
             headers: vec![],
             renames: BTreeMap::new(),
             lossy: PermittedLoss::Nothing,
+            load_path: None,
             timeouts: TimeoutConfig::default(),
         };
         UpstreamTarget::new(settings, None)
@@ -453,5 +464,9 @@ mod tests {
             "http://h/engine/health"
         );
         assert_eq!(mapped("http://h", "/health"), "http://h/health");
+        assert_eq!(
+            mapped("http://h/engine/v1", "/metrics"),
+            "http://h/engine/metrics"
+        );
     }
 }

@@ -80,6 +80,7 @@ fn client(about: &str, roots: RootCertStore) -> UpstreamClient {
         headers: upstream.headers,
         renames: [(model("gpt-4o"), model("my:deployment"))].into(),
         lossy: upstream.lossy.clone(),
+        load_path: None,
         timeouts: upstream.timeout,
     };
     let targets = UpstreamTargets::new(vec![settings]).expect("usable settings");

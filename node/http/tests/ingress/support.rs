@@ -321,7 +321,7 @@ pub(crate) fn successful_answer(text: &'static str, load: Option<Load>) -> Answe
     let body = Full::new(Bytes::from_static(text.as_bytes()));
     Answer {
         status: StatusCode::OK,
-        headers: HeaderMap::new(),
+        headers: HeaderMap::new().into(),
         body: AnswerBody::new(body.map_err(|never| match never {})),
         load,
         upload: None,
@@ -418,6 +418,7 @@ impl Plan {
             headers: vec![],
             renames: BTreeMap::new(),
             lossy: PermittedLoss::Nothing,
+            load_path: None,
             timeouts: TimeoutConfig::default(),
         });
         self.specs.push(UpstreamSpec {
@@ -432,6 +433,7 @@ impl Plan {
             health: health::HealthPolicy::default(),
             probe: Probe::Off,
             probe_interval: Duration::from_secs(60),
+            load_interval: None,
             account: None,
         });
     }

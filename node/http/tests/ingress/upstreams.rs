@@ -85,6 +85,7 @@ pub(crate) fn client(base_url: &str, tls: ClientConfig) -> UpstreamClient {
         headers: vec![],
         renames: BTreeMap::new(),
         lossy: grapevine_core::dialect::PermittedLoss::Nothing,
+        load_path: None,
         timeouts: TimeoutConfig::default(),
     }]);
     let passed = HeaderValue::from_static("grapevine");

@@ -9,8 +9,8 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    AccessKey, Knobs, Mock, MockConfig, MockError, MockProvider, RateLimit, StrictConfig,
-    TokenFault, duration,
+    AccessKey, EngineConfig, Knobs, Mock, MockConfig, MockError, MockProvider, RateLimit,
+    StrictConfig, TokenFault, duration,
 };
 
 /// Run an OpenAI- and Anthropic-compatible upstream with fault knobs.
@@ -59,6 +59,15 @@ pub struct MockArgs {
     /// How long tokens of /mock/token are good (duration)
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration::parse)]
     pub token_lifetime: Duration,
+    /// Requests that the engine of a vLLM server runs at once; others wait [default: all run, and no prompt takes time]
+    #[arg(long, value_name = "SLOTS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub engine_slots: Option<u32>,
+    /// What the engine takes to read 1000 tokens that are not in its cache (duration)
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration::parse)]
+    pub engine_prefill: Duration,
+    /// Blocks of 16 tokens that the engine's cache of prefixes holds
+    #[arg(long, value_name = "BLOCKS", default_value_t = 8_192)]
+    pub engine_cache_blocks: u32,
     /// Seed of the draws behind jitter and the probabilities
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -172,6 +181,11 @@ impl MockArgs {
                 google_key: google_key.transpose()?,
                 token_client: args.token_client,
                 token_lifetime: args.token_lifetime,
+                engine: args.engine_slots.map(|slots| EngineConfig {
+                    slots,
+                    prefill: args.engine_prefill,
+                    cache_blocks: args.engine_cache_blocks,
+                }),
             },
         })
     }
@@ -261,7 +275,7 @@ mod tests {
     #[test]
     fn flags_of_providers_reach_the_strict_config() {
         let flags = "--provider bedrock --azure-deployments a,b --aws-region eu-west-1 --access-key ID:S:T \
-            --token-client c:d --token-lifetime 5s";
+            --token-client c:d --token-lifetime 5s --engine-slots 8 --engine-prefill 50ms --engine-cache-blocks 64";
         let config = config(&flags.split_whitespace().collect::<Vec<_>>());
         let expected = StrictConfig {
             azure_deployments: vec!["a".to_owned(), "b".to_owned()],
@@ -270,6 +284,11 @@ mod tests {
             google_key: None,
             token_client: "c:d".parse().expect("a key"),
             token_lifetime: Duration::from_secs(5),
+            engine: Some(EngineConfig {
+                slots: 8,
+                prefill: Duration::from_millis(50),
+                cache_blocks: 64,
+            }),
         };
         assert_eq!(config.strict, expected);
         assert_eq!(config.models, MockProvider::Bedrock.default_models());

@@ -80,7 +80,7 @@ async fn issue(
     tokio::time::sleep(shared.settings().knobs.token_latency).await;
     let outcome = shared.issue(head, body).ok_or(Broken)?;
     let steps = script(outcome.answer, &Knobs::default());
-    let mut response = Response::new(ScriptBody::new(steps, None));
+    let mut response = Response::new(ScriptBody::new(steps, None, None));
     *response.status_mut() =
         StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -104,7 +104,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<ScriptBody> {
     // Plain data with text keys always has a JSON form.
     let body = Bytes::from(serde_json::to_vec(value).unwrap_or_default());
     let length = body.len();
-    let mut response = Response::new(ScriptBody::new(vec![ScriptStep::Send(body)], None));
+    let mut response = Response::new(ScriptBody::new(vec![ScriptStep::Send(body)], None, None));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -23,6 +23,7 @@ mod api;
 mod args;
 mod control;
 mod duration;
+mod engine;
 mod faults;
 mod knobs;
 mod read;
@@ -47,6 +48,7 @@ use tokio::task::JoinHandle;
 
 pub use args::{MockArgs, run};
 pub use duration::{DURATION_MAX, DurationError};
+pub use engine::EngineConfig;
 pub use knobs::{
     BODY_BYTES_MAX, CHUNKS_MAX, Knobs, KnobsError, RateLimit, RateLimitError, TokenFault,
     TokenFaultError,

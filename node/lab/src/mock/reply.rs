@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::Knobs;
 use super::api::{ApiError, Dialect};
+use super::engine::RunningRequest;
 use super::script::{Answer, ScriptBody, ScriptStep, script};
 use super::stats::Ticket;
 use super::strict::Outcome;
@@ -20,6 +21,8 @@ pub(super) struct Reply {
     /// The header that names the request, where the dialect does not decide it.
     pub(super) id_header: Option<&'static str>,
     pub(super) ticket: Ticket,
+    /// The engine's slot, which is free when the body ends.
+    pub(super) running: Option<RunningRequest>,
 }
 
 impl Reply {
@@ -93,7 +96,7 @@ impl Reply {
         length: Option<usize>,
         steps: Vec<ScriptStep>,
     ) -> Response<ScriptBody> {
-        let mut response = Response::new(ScriptBody::new(steps, Some(self.ticket)));
+        let mut response = Response::new(ScriptBody::new(steps, Some(self.ticket), self.running));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         // The name was checked at start to hold nothing that a header cannot.

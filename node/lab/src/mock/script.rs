@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::time::Sleep;
 
+use super::engine::RunningRequest;
 use super::knobs::Knobs;
 use super::stats::Ticket;
 
@@ -126,15 +127,21 @@ pub(super) struct ScriptBody {
     sleep: Option<Pin<Box<Sleep>>>,
     break_next: bool,
     ticket: Option<Ticket>,
+    running: Option<RunningRequest>,
 }
 
 impl ScriptBody {
-    pub(super) fn new(steps: Vec<ScriptStep>, ticket: Option<Ticket>) -> Self {
+    pub(super) fn new(
+        steps: Vec<ScriptStep>,
+        ticket: Option<Ticket>,
+        running: Option<RunningRequest>,
+    ) -> Self {
         let mut body = Self {
             steps: steps.into_iter(),
             sleep: None,
             break_next: false,
             ticket,
+            running,
         };
         body.complete_at_end();
         body
@@ -147,6 +154,7 @@ impl ScriptBody {
             && let Some(ticket) = self.ticket.take()
         {
             ticket.complete();
+            self.running = None;
         }
     }
 

@@ -22,6 +22,9 @@ use super::{Knobs, KnobsError, MockConfig};
 /// The largest request body.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The path whose requests an engine runs.
+const COMPLETIONS: &str = "/v1/chat/completions";
+
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -145,6 +148,7 @@ impl Shared {
             now: SystemTime::now(),
             number,
             in_flight: 0,
+            cached: None,
             chunks: settings.knobs.chunks,
         };
         let Some(upstream) = &self.upstream else {
@@ -197,6 +201,7 @@ pub(super) async fn serve(
         request_id: format!("req_{}-{number}", shared.catalog.name()),
         id_header: shared.upstream.as_ref().map(Upstream::request_id_header),
         ticket,
+        running: None,
     };
     let (head, body) = request.into_parts();
     match read(body, BODY_BYTES_MAX).await {
@@ -294,7 +299,7 @@ async fn strict(
     shared: &Shared,
     upstream: &Upstream,
     settings: &MockSettings,
-    reply: Reply,
+    mut reply: Reply,
     head: http::request::Parts,
     body: Bytes,
     number: u64,
@@ -327,6 +332,10 @@ async fn strict(
         }
         Fate::Answer { latency } => wait(latency).await,
     }
+    let running = match &upstream.engine {
+        Some(engine) if path == COMPLETIONS => Some(engine.begin(&body).await),
+        _ => None,
+    };
     let call = Call {
         method: &head.method,
         path: &path,
@@ -336,6 +345,7 @@ async fn strict(
         now: SystemTime::now(),
         number,
         in_flight: shared.stats.in_flight(),
+        cached: running.as_ref().map(|running| running.cached),
         chunks: settings.knobs.chunks,
     };
     if let Some(mut outcome) = upstream.answer(&call, &reply.request_id) {
@@ -345,6 +355,10 @@ async fn strict(
         ) {
             *stream = std::mem::take(stream)
                 .failing(chunks, upstream.stream_failure(&path, &reply.request_id));
+        }
+        if let Some(running) = running.filter(|_| outcome.status == 200) {
+            running.prefill().await;
+            reply.running = Some(running);
         }
         return Ok(reply.outcome(outcome, &settings.knobs, None));
     }

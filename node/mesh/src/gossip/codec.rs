@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport, UdpSocket as Codec};
 use chitchat::{ChitchatEnvelope, ChitchatMessage};
+use grapevine_core::links::idle::GOSSIP_FULL_PACE;
 use tokio::net::UdpSocket;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -38,9 +39,6 @@ const LOOPBACK_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Chitchat's magic number and protocol version 0, and the type of a message without a body.
 const MARK: [u8; 4] = [0x53, 0xb0, 0, 3];
-
-/// Nodes up to which every round of gossip goes out.
-const FULL_PACE_NODES: u32 = 80;
 
 /// Messages and their senders from the links; survives restarts of chitchat, which holds it while it runs.
 pub(super) type Inbox = Arc<Mutex<mpsc::Receiver<(GossipSender, Bytes)>>>;
@@ -65,8 +63,8 @@ impl Pace {
 
     /// The share of rounds to send, and by how much intervals grow: its inverse.
     pub(super) fn share(&self) -> f64 {
-        let nodes = self.nodes.load(Ordering::Relaxed).max(FULL_PACE_NODES);
-        f64::from(FULL_PACE_NODES) / f64::from(nodes)
+        let nodes = self.nodes.load(Ordering::Relaxed).max(GOSSIP_FULL_PACE);
+        f64::from(GOSSIP_FULL_PACE) / f64::from(nodes)
     }
 }
 

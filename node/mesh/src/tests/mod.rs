@@ -6,6 +6,7 @@ mod certificates;
 mod hostile;
 mod inside;
 mod linking;
+mod opening;
 mod silence;
 mod support;
 

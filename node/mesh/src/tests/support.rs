@@ -35,6 +35,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::credentials::Credentials;
 use crate::endpoint;
+use crate::gossip::task::GOSSIP_INTERVAL;
 use crate::{MeshHandle, MeshOptions, MeshParts, ServingRules, start};
 
 /// Longer than anything here takes; only a failing test waits for it.
@@ -96,6 +97,7 @@ impl TestMesh {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             advertise: None,
             seeds: Vec::new(),
+            gossip_interval: GOSSIP_INTERVAL,
             credentials: self.credentials(node),
             rules: ServingRules::default(),
             metrics: Metrics::new(node, "test"),
@@ -141,7 +143,7 @@ impl Fake {
             headers.insert("x-path", path);
             Ok(Answer {
                 status: StatusCode::CREATED,
-                headers,
+                headers: headers.into(),
                 body: whole(call.body.received().clone()),
                 load: None,
                 upload: None,
@@ -193,7 +195,7 @@ pub(super) fn whole(body: Bytes) -> AnswerBody {
 pub(super) fn answer(body: AnswerBody) -> Answer {
     Answer {
         status: StatusCode::OK,
-        headers: HeaderMap::new(),
+        headers: HeaderMap::new().into(),
         body,
         load: None,
         upload: None,
@@ -241,6 +243,7 @@ impl Node {
         tokio::spawn(task.run());
         tokio::spawn(async move { while outlets.publications.recv().await.is_some() {} });
         tokio::spawn(async move { while outlets.probes.recv().await.is_some() {} });
+        tokio::spawn(async move { while outlets.loads.recv().await.is_some() {} });
         driver.send(Event::Configured(vec![spec()])).await;
         driver.send(Event::PhaseChanged(Phase::Ready)).await;
         let ready = || {
@@ -311,6 +314,7 @@ pub(super) fn spec() -> UpstreamSpec {
         health: HealthPolicy::default(),
         probe: Probe::Off,
         probe_interval: Duration::from_secs(30),
+        load_interval: None,
         account: None,
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::ledger_row::LedgerRow;
-use super::super::usage_book::UsageBook;
+use super::super::usage_book::{UsageBook, UsageEntry};
 use super::LedgerSettings;
 
 /// The longest line that is read.
@@ -138,7 +138,7 @@ impl LedgerWriter {
                     break;
                 }
                 match serde_json::from_slice::<LedgerRow>(&line) {
-                    Ok(row) => book.count(now, &row),
+                    Ok(row) => book.count(now, &UsageEntry::from(&row)),
                     Err(_) if line.trim_ascii().is_empty() => {}
                     Err(_) => unreadable += 1,
                 }

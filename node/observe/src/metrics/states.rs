@@ -1,7 +1,7 @@
 //! States of upstreams, models and peers: read from the view at each scrape.
 
 use grapevine_base::families::Families;
-use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
+use grapevine_core::view::{NodeView, UpstreamStatus, View};
 
 use super::super::labels::{ModelLabels, PeerLabels, UpstreamLabels};
 use super::super::usage::MODELS_MAX;
@@ -36,6 +36,7 @@ impl Inner {
                 .get_or_create(&labels)
                 .set(i64::from(status.in_flight));
             self.cache.read(&labels, &status.cache);
+            self.reported.read(&labels, status);
             let expected = [
                 (&self.upstream_first_byte, status.fact.ttft),
                 (&self.upstream_answer, status.fact.further.all.whole),
@@ -55,7 +56,7 @@ impl Inner {
         self.peer_live
             .get_or_create(&labels)
             .set(i64::from(node.live));
-        let reachable = node.reach == Reach::Open;
+        let reachable = node.reach.takes_work();
         self.peer_reachable
             .get_or_create(&labels)
             .set(i64::from(reachable));
@@ -117,5 +118,5 @@ impl Inner {
 }
 
 fn is_usable(node: &NodeView, status: &UpstreamStatus) -> bool {
-    status.fact.standing.is_ready() && node.reach == Reach::Open
+    status.fact.standing.is_ready() && node.reach.takes_work()
 }

@@ -77,6 +77,7 @@ fn node(name: &str) -> NodeView {
         stands_since: Instant::from_start(Duration::ZERO),
         again_at: None,
         in_flight: 1,
+        engine: None,
         cache: half_cached(),
         last_failure: None,
         percentiles: ByClass::default(),

@@ -1,4 +1,5 @@
-//! The store of limits on disk: what of budgets was opened, and what was witnessed of other nodes.
+//! The store of limits on disk: what of budgets was opened, what was witnessed of other nodes, and what of rates was free
+//! at the end.
 //!
 //! It is replaced as a whole. A file that is torn or changed reads as none: then peers know that it is older than what
 //! they witnessed, and the node forfeits its shares of the budgets that run.
@@ -6,11 +7,16 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use grapevine_base::files;
+use grapevine_core::escrow::LIMITS_MAX;
+use grapevine_core::escrow::calendar::WallTime;
 use grapevine_core::escrow::message::StoreVersion;
 use grapevine_core::escrow::spec::{LimitId, LimitWindow};
-use grapevine_core::escrow::store::{BudgetMark, ForfeitedWindows, MARKS_MAX, StoreImage};
+use grapevine_core::escrow::store::{
+    BudgetMark, ForfeitedWindows, MARKS_MAX, StopNote, StoreImage,
+};
 use grapevine_core::ids::{Generation, NodeName};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -18,8 +24,8 @@ use tracing::warn;
 /// The form of the file.
 const FORM: u32 = 1;
 
-/// The longest file that is read: each mark takes less than 128 bytes.
-const FILE_BYTES_MAX: u64 = 128 * MARKS_MAX as u64 + 64 * 1_024;
+/// The longest file that is read: each mark, and each limit of a note, takes less than 128 bytes.
+const FILE_BYTES_MAX: u64 = 128 * (MARKS_MAX + LIMITS_MAX) as u64 + 64 * 1_024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +38,18 @@ struct StoreText {
     witnessed: Vec<(String, u64)>,
     /// Day and month.
     forfeited: (u32, u32),
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stopped: Option<StopText>,
+}
+
+/// A [`StopNote`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StopText {
+    /// In milliseconds since 1970.
+    at: u64,
+    /// Units by id.
+    withheld: Vec<(String, u64)>,
 }
 
 /// Reads the file at `path`; the default where there is none, or none that can be trusted.
@@ -62,14 +80,19 @@ pub(super) fn save(path: &Path, image: &StoreImage) -> io::Result<()> {
 
 /// A line of JSON, and one with its hash.
 fn written(image: &StoreImage) -> io::Result<Vec<u8>> {
+    let id = |limit: &LimitId| format!("{:032x}", limit.0);
     let mark = |(limit, mark): (&LimitId, &BudgetMark)| {
         let is_month = mark.window == LimitWindow::Month;
-        (
-            format!("{:032x}", limit.0),
-            is_month,
-            mark.number,
-            mark.opened,
-        )
+        (id(limit), is_month, mark.number, mark.opened)
+    };
+    let note = |note: &StopNote| {
+        let at = u64::try_from(note.at.0.as_millis()).unwrap_or(u64::MAX);
+        let withheld = note.withheld.iter();
+        let withheld = withheld.map(|(limit, units)| (id(limit), *units));
+        StopText {
+            at,
+            withheld: withheld.collect(),
+        }
     };
     let witnessed = image.witnessed.iter();
     let text = StoreText {
@@ -81,6 +104,7 @@ fn written(image: &StoreImage) -> io::Result<Vec<u8>> {
             .map(|(name, version)| (name.as_str().to_owned(), version.0))
             .collect(),
         forfeited: (image.forfeited.day, image.forfeited.month),
+        stopped: image.stopped.as_ref().map(note),
     };
     let mut bytes = serde_json::to_vec(&text)?;
     bytes.extend(hash_line(&bytes));
@@ -109,8 +133,9 @@ fn read(bytes: &[u8]) -> Option<StoreImage> {
     if text.form != FORM {
         return None;
     }
+    let id = |text: String| Some(LimitId(u128::from_str_radix(&text, 16).ok()?));
     let mark = |(limit, is_month, number, opened): (String, bool, u32, u64)| {
-        let limit = LimitId(u128::from_str_radix(&limit, 16).ok()?);
+        let limit = id(limit)?;
         let window = match is_month {
             true => LimitWindow::Month,
             false => LimitWindow::Day,
@@ -124,6 +149,17 @@ fn read(bytes: &[u8]) -> Option<StoreImage> {
     };
     let witnessed =
         |(name, version): (String, u64)| Some((NodeName::new(&name).ok()?, StoreVersion(version)));
+    let stopped = match text.stopped {
+        None => None,
+        Some(text) => {
+            let line = |(limit, units): (String, u64)| Some((id(limit)?, units));
+            let withheld = text.withheld.into_iter().map(line);
+            Some(StopNote {
+                at: WallTime(Duration::from_millis(text.at)),
+                withheld: withheld.collect::<Option<_>>()?,
+            })
+        }
+    };
     Some(StoreImage {
         version: StoreVersion(text.version),
         generation: Generation(text.generation),
@@ -137,6 +173,7 @@ fn read(bytes: &[u8]) -> Option<StoreImage> {
             day: text.forfeited.0,
             month: text.forfeited.1,
         },
+        stopped,
     })
 }
 
@@ -160,6 +197,10 @@ mod tests {
             .into(),
             witnessed: [(NodeName::new("fra-1").expect("a name"), StoreVersion(3))].into(),
             forfeited: ForfeitedWindows { day: 1, month: 2 },
+            stopped: Some(StopNote {
+                at: WallTime(Duration::from_millis(1_711_929_540_017)),
+                withheld: [(LimitId(5), 60)].into(),
+            }),
         }
     }
 

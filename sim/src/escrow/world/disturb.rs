@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use grapevine_core::Instant;
+use grapevine_core::escrow::EscrowEvent;
 
-use crate::escrow::fault::Fault;
+use crate::escrow::fault::{DiskFate, Fault};
 use crate::network::{Rule, RuleEffect};
 
 use super::{Happening, World};
+
+/// A node that stops in order ends after this: its last write is on the disk then.
+const STOP_TAKES: Duration = Duration::from_millis(100);
 
 impl World<'_> {
     pub(super) fn plan_fault(&mut self, from: Instant) {
@@ -26,15 +30,24 @@ impl World<'_> {
                 let other = side.iter().map(|is_in| !is_in).collect();
                 self.cut(side, other, lasts);
             }
-            Fault::Crash(node, down, fate) => {
-                if self.nodes[node].escrow.is_some() {
-                    self.crash(node);
-                    self.heap
-                        .plan(self.now + down, Happening::Start(node, fate));
-                }
+            Fault::Crash(node, down, fate) => self.restart(node, down, fate),
+            Fault::Stop(node, down, fate) => {
+                let process = self.nodes[node].process;
+                self.handle(node, EscrowEvent::Stop);
+                let stopped = Happening::Stopped(node, process, down, fate);
+                self.heap.plan(self.now + STOP_TAKES, stopped);
             }
             Fault::Jump(node, secs) => self.nodes[node].wall_ahead = secs,
             Fault::Stall(node, lasts) => self.nodes[node].asleep_until = self.now + lasts,
+        }
+    }
+
+    /// A process ends, if it runs, and the next one starts.
+    pub(super) fn restart(&mut self, node: usize, down: Duration, fate: DiskFate) {
+        if self.nodes[node].escrow.is_some() {
+            self.crash(node);
+            let start = Happening::Start(node, fate);
+            self.heap.plan(self.now + down, start);
         }
     }
 

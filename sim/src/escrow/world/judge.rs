@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use grapevine_core::Instant;
 use grapevine_core::escrow::spec::LimitWindow;
 
 use crate::check::Violation;
@@ -14,10 +15,20 @@ use super::World;
 impl World<'_> {
     /// What could be taken anywhere is within the limit.
     pub(super) fn check(&mut self, limit: usize) {
+        let locals = self.locals();
+        self.check_at(limit, &locals);
+    }
+
+    /// What each node's clock shows.
+    fn locals(&self) -> Vec<Instant> {
+        let nodes = self.nodes.iter();
+        nodes.map(|node| node.local(self.now)).collect()
+    }
+
+    fn check_at(&mut self, limit: usize, locals: &[Instant]) {
         let spec = self.case.limits[limit].spec;
         let mut takeable: BTreeMap<u32, u64> = BTreeMap::new();
-        for node in &self.nodes {
-            let local = node.local(self.now);
+        for (node, local) in self.nodes.iter().zip(locals.iter().copied()) {
             if let Some(escrow) = &node.escrow {
                 let number = match spec.window {
                     LimitWindow::Day | LimitWindow::Month => escrow.window(local, spec),
@@ -31,22 +42,22 @@ impl World<'_> {
         self.accuse(wrong);
     }
 
-    /// The same for all limits, unless there are too many: then for one after another.
-    pub(super) fn check_all(&mut self) {
+    /// The same for all limits, after `changed` has handled something, unless there are too many limits.
+    pub(super) fn check_all(&mut self, changed: usize) {
         const AT_ONCE: usize = 8;
         if self.case.limits.len() <= AT_ONCE {
-            (0..self.case.limits.len()).for_each(|limit| self.check(limit));
-            self.audit();
+            let locals = self.locals();
+            (0..self.case.limits.len()).for_each(|limit| self.check_at(limit, &locals));
+            self.audit(changed);
         }
     }
 
-    /// No right was made or lost.
-    pub(super) fn audit(&mut self) {
+    /// No right was made or lost at a node.
+    fn audit(&mut self, node: usize) {
         for limit in 0..self.ids.len() {
-            let id = self.ids[limit];
-            let escrows = self.nodes.iter().filter_map(|node| node.escrow.as_ref());
-            let mut audits = escrows.filter_map(|escrow| escrow.audit(id));
-            let wrong = audits.find(|(share, accounted)| share != accounted);
+            let escrow = self.nodes[node].escrow.as_ref();
+            let audit = escrow.and_then(|escrow| escrow.audit(self.ids[limit]));
+            let wrong = audit.filter(|(share, accounted)| share != accounted);
             self.accuse(wrong.map(|(share, accounted)| {
                 format!("a node was assigned {share} and accounts for {accounted}")
             }));

@@ -69,6 +69,7 @@ fn candidate(number: usize) -> anyhow::Result<Arc<Candidate>> {
         reach: Reach::Open,
         others_in_flight: 0,
         in_flight_max: 100,
+        reported: None,
         admission_max: 100,
         in_flight: InFlight::default(),
         cache: grapevine_core::cache_meter::CacheMeter::default(),

@@ -14,8 +14,8 @@ use tokio::io::AsyncWrite;
 
 use crate::head_lines::HeadLines;
 
-/// Room for most heads, so that they are not moved while they are written.
-const EXPECTED_BYTES: usize = 1_024;
+/// Room for what most heads have beside the lines that are made before.
+const EXPECTED_BYTES: usize = 384;
 
 /// What may wait to be written before no more is taken of a body.
 const PENDING_BYTES_MAX: usize = 64 * 1_024;
@@ -59,7 +59,7 @@ impl Terms {
     pub(super) fn framing(
         self,
         status: StatusCode,
-        headers: &HeaderMap,
+        (headers, lines): (&HeaderMap, &HeadLines),
         length: Option<u64>,
     ) -> Framing {
         let has_none = status.is_informational()
@@ -69,7 +69,7 @@ impl Terms {
         }
         let stated = headers.get(header::CONTENT_LENGTH);
         let stated = stated.and_then(|length| length.to_str().ok()?.parse().ok());
-        match stated.or(length) {
+        match stated.or(lines.length()).or(length) {
             Some(length) => Framing::Length(length),
             None if self.is_http10 => Framing::Close,
             None => Framing::Chunked,
@@ -85,7 +85,7 @@ pub(super) fn head(
     framing: Framing,
     is_kept: bool,
 ) -> Vec<u8> {
-    let mut head = Vec::with_capacity(EXPECTED_BYTES);
+    let mut head = Vec::with_capacity(EXPECTED_BYTES + lines.as_bytes().len());
     head.extend_from_slice(match terms.is_http10 {
         true => b"HTTP/1.0 ",
         false => b"HTTP/1.1 ",
@@ -94,7 +94,7 @@ pub(super) fn head(
     head.push(b' ');
     head.extend_from_slice(status.canonical_reason().unwrap_or("-").as_bytes());
     head.extend_from_slice(b"\r\n");
-    let (mut has_length, mut has_date) = (false, false);
+    let (mut has_length, mut has_date) = (false, lines.has_date());
     for (name, value) in headers {
         if !is_about_the_connection(name) {
             has_length |= *name == header::CONTENT_LENGTH;
@@ -103,15 +103,18 @@ pub(super) fn head(
         }
     }
     head.extend_from_slice(lines.as_bytes());
+    let length = match framing {
+        Framing::Length(length) => Some(length),
+        // What there would be of it.
+        Framing::None => lines.length(),
+        Framing::Chunked | Framing::Close | Framing::Upgraded => None,
+    };
+    if let Some(length) = length.filter(|_| !has_length) {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(length).as_bytes();
+        line(&mut head, "content-length", digits);
+    }
     match framing {
-        Framing::Length(length) if !has_length => {
-            let mut digits = itoa::Buffer::new();
-            line(
-                &mut head,
-                "content-length",
-                digits.format(length).as_bytes(),
-            );
-        }
         Framing::Chunked => line(&mut head, "transfer-encoding", b"chunked"),
         Framing::Upgraded => {
             line(&mut head, "connection", b"upgrade");
@@ -164,6 +167,8 @@ fn write_date(head: &mut Vec<u8>) {
 #[derive(Debug)]
 enum Piece {
     Bytes(Bytes),
+    /// A head, whose memory is nobody else's: as `Bytes` it would need a counter.
+    Head(Vec<u8>),
     /// A line with a chunk's size.
     Size([u8; SIZE_LINE_BYTES], usize),
     Text(&'static [u8]),
@@ -173,6 +178,7 @@ impl Piece {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
+            Self::Head(head) => head,
             Self::Size(line, length) => &line[..*length],
             Self::Text(text) => text,
         }
@@ -195,8 +201,12 @@ impl Pending {
         self.bytes < PENDING_BYTES_MAX
     }
 
-    pub(super) fn push(&mut self, bytes: impl Into<Bytes>) {
-        self.add(Piece::Bytes(bytes.into()));
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        self.add(Piece::Bytes(bytes));
+    }
+
+    pub(super) fn push_head(&mut self, head: Vec<u8>) {
+        self.add(Piece::Head(head));
     }
 
     pub(super) fn push_text(&mut self, text: &'static [u8]) {

@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
 use httparse::{Header, Status};
 use memchr::memchr;
@@ -65,6 +65,13 @@ impl HeadReader {
         bytes_max: usize,
     ) -> Result<Option<RequestHead>, Refused> {
         self.skip_empty_lines(incoming);
+        // Mostly all of it arrives at once. Its end is looked for only where it does not: what arrives byte by byte is
+        // not parsed each time.
+        if self.end.is_new()
+            && let Some(head) = whole(incoming, count_max, bytes_max)?
+        {
+            return Ok(Some(head));
+        }
         match self.end.find(incoming) {
             Some(end) if end <= bytes_max => {
                 self.end = HeadEnd::default();
@@ -87,6 +94,50 @@ impl HeadReader {
             self.end.taken(empty);
         }
     }
+}
+
+/// Takes a head that is there with all of its lines, and not more than [`FEW`]; `None` for every other, which [`parse`]
+/// reads or refuses.
+fn whole(
+    incoming: &mut BytesMut,
+    count_max: usize,
+    bytes_max: usize,
+) -> Result<Option<RequestHead>, Refused> {
+    let mut few = [const { MaybeUninit::uninit() }; FEW];
+    let mut parsed = httparse::Request::new(&mut []);
+    let status = parsed.parse_with_uninit_headers(incoming, &mut few[..count_max.min(FEW)]);
+    let Ok(Status::Complete(end)) = status else {
+        return Ok(None);
+    };
+    let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+        return Ok(None);
+    };
+    if end > bytes_max || target.len() > TARGET_BYTES_MAX {
+        return Ok(None);
+    }
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| MALFORMED)?;
+    let is_http10 = parsed.version == Some(0);
+    let stated = Stated::of(parsed.headers, is_http10)?;
+    // Where they stand, until the bytes are nobody else's.
+    let place = |part: &[u8]| {
+        let start = part.as_ptr().addr() - incoming.as_ptr().addr();
+        start..start + part.len()
+    };
+    let target = place(target.as_bytes());
+    let mut places = [const { (0..0, 0..0) }; FEW];
+    let count = parsed.headers.len();
+    for (at, Header { name, value }) in places.iter_mut().zip(&*parsed.headers) {
+        *at = (place(name.as_bytes()), place(value));
+    }
+    let bytes = take(incoming, end);
+    let uri = Uri::from_maybe_shared(bytes.slice(target)).map_err(|_| MALFORMED)?;
+    let mut headers = HeaderMap::with_capacity(count);
+    for (name, value) in places.into_iter().take(count) {
+        let name = HeaderName::from_bytes(&bytes[name]).map_err(|_| MALFORMED)?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice(value)).map_err(|_| MALFORMED)?;
+        headers.append(name, value);
+    }
+    Ok(Some(stated.head((method, uri, is_http10), headers)))
 }
 
 /// Reads a whole head.
@@ -135,27 +186,8 @@ fn read(
     let value = |value: &[u8]| HeaderValue::from_maybe_shared(bytes.slice_ref(value));
     let is_http10 = parsed.version == Some(0);
     let stated = Stated::of(parsed.headers, is_http10)?;
-    let mut headers = header_map(parsed.headers, value).map_err(|_| MALFORMED)?;
-    if stated.is_length_repeated
-        && let Some(length) = headers.get(header::CONTENT_LENGTH).cloned()
-    {
-        headers.insert(header::CONTENT_LENGTH, length);
-    }
-    let mut request = Request::new(());
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    *request.version_mut() = match is_http10 {
-        true => Version::HTTP_10,
-        false => Version::HTTP_11,
-    };
-    *request.headers_mut() = headers;
-    Ok(RequestHead {
-        request,
-        framing: stated.framing,
-        is_kept: stated.is_kept,
-        is_upgrade: stated.is_upgrade,
-        awaits_continue: stated.awaits_continue,
-    })
+    let headers = header_map(parsed.headers, value).map_err(|_| MALFORMED)?;
+    Ok(stated.head((method, uri, is_http10), headers))
 }
 
 /// Whether the first line ends with a version of HTTP, and not with anything else.
@@ -215,6 +247,36 @@ impl Stated {
             is_upgrade,
             awaits_continue,
         })
+    }
+}
+
+impl Stated {
+    /// The head of a request that states this.
+    fn head(
+        self,
+        (method, uri, is_http10): (Method, Uri, bool),
+        mut headers: HeaderMap,
+    ) -> RequestHead {
+        if self.is_length_repeated
+            && let Some(length) = headers.get(header::CONTENT_LENGTH).cloned()
+        {
+            headers.insert(header::CONTENT_LENGTH, length);
+        }
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.version_mut() = match is_http10 {
+            true => Version::HTTP_10,
+            false => Version::HTTP_11,
+        };
+        *request.headers_mut() = headers;
+        RequestHead {
+            request,
+            framing: self.framing,
+            is_kept: self.is_kept,
+            is_upgrade: self.is_upgrade,
+            awaits_continue: self.awaits_continue,
+        }
     }
 }
 

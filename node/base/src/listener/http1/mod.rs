@@ -65,7 +65,7 @@ pub(super) struct Connection<S, R, F, B> {
 
 enum State<F, B> {
     Waiting(HeadReader),
-    Answering(Pin<Box<F>>, Exchange),
+    Answering(F, Exchange),
     /// The body, and how it is sent.
     Sending(B, Framing, Exchange),
     /// All of the answer is pending.
@@ -73,7 +73,7 @@ enum State<F, B> {
     Closing,
 }
 
-/// Nothing in it is pinned in its place: the request's future has memory of its own.
+/// Nothing in it is pinned in its place: the request's future sees to its own memory.
 impl<S, R, F, B> Unpin for Connection<S, R, F, B> {}
 
 impl<S, R, F, B> Connection<S, R, F, B> {
@@ -99,7 +99,7 @@ impl<S, R, F, B> Connection<S, R, F, B>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     R: Fn(Request<RequestBody>) -> F,
-    F: Future<Output: IntoReply<Body = B>>,
+    F: Future<Output: IntoReply<Body = B>> + Unpin,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin,
 {
     /// Looks for a request in what arrived, and reads on.
@@ -161,7 +161,7 @@ where
             is_cut: false,
             is_offered,
         };
-        State::Answering(Box::pin(future), exchange)
+        State::Answering(future, exchange)
     }
 
     /// The body of a request: at once where all of it is at hand.
@@ -197,18 +197,18 @@ where
         let headers = (&HeaderMap::new(), &HeadLines::default());
         let framing = Framing::Length(0);
         let head = answer::head(refused.0, headers, exchange.terms, framing, false);
-        self.pending.push(head);
+        self.pending.push_head(head);
         State::Finishing(exchange)
     }
 
     fn poll_answering(
         &mut self,
         context: &mut Context<'_>,
-        mut future: Pin<Box<F>>,
+        mut future: F,
         mut exchange: Exchange,
     ) -> Poll<io::Result<State<F, B>>> {
         loop {
-            if let Poll::Ready(reply) = future.as_mut().poll(context) {
+            if let Poll::Ready(reply) = Pin::new(&mut future).poll(context) {
                 drop(future);
                 return Poll::Ready(Ok(self.answer(context, reply.into_reply(), exchange)));
             }
@@ -248,12 +248,12 @@ where
         let (terms, status) = (exchange.terms, parts.status);
         let framing = match exchange.takes_up(status) {
             true => Framing::Upgraded,
-            false => terms.framing(status, &parts.headers, length),
+            false => terms.framing(status, (&parts.headers, &lines), length),
         };
         exchange.is_kept &= !matches!(framing, Framing::Close | Framing::Upgraded);
         let headers = (&parts.headers, &lines);
         let head = answer::head(status, headers, terms, framing, exchange.is_kept);
-        self.pending.push(head);
+        self.pending.push_head(head);
         match framing {
             Framing::None | Framing::Length(0) => State::Finishing(exchange),
             framing => State::Sending(body, framing, exchange),
@@ -364,7 +364,7 @@ impl<S, R, F, B> Future for Connection<S, R, F, B>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     R: Fn(Request<RequestBody>) -> F,
-    F: Future<Output: IntoReply<Body = B>>,
+    F: Future<Output: IntoReply<Body = B>> + Unpin,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin,
 {
     type Output = io::Result<()>;

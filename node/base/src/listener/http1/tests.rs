@@ -38,6 +38,13 @@ impl Body for Pieces {
     }
 }
 
+/// `respond`, each of whose futures has memory of its own.
+fn boxed<F>(
+    respond: impl Fn(Request<RequestBody>) -> F,
+) -> impl Fn(Request<RequestBody>) -> Pin<Box<F>> {
+    move |request| Box::pin(respond(request))
+}
+
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
 }
@@ -62,7 +69,7 @@ where
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin,
 {
     let (ours, theirs) = duplex(256 * 1_024);
-    let connection = Connection::new(ours, LIMITS, respond);
+    let connection = Connection::new(ours, LIMITS, boxed(respond));
     let client = async {
         let (mut read, mut write) = tokio::io::split(theirs);
         let send = async {
@@ -350,7 +357,7 @@ async fn client_is_told_to_continue_only_when_somebody_reads() {
         drop(theirs);
         String::from_utf8_lossy(&answer[..read]).into_owned()
     };
-    let connection = Connection::new(ours, LIMITS, echo);
+    let connection = Connection::new(ours, LIMITS, boxed(echo));
     let (_, answer) = tokio::join!(connection, client);
     assert!(answer.ends_with("POST / body"), "{answer}");
     let refuse = async |_| Response::new("no".to_owned());
@@ -392,7 +399,7 @@ async fn client_that_goes_away_ends_the_work_for_it() {
                 Response::new(String::new())
             }
         };
-        let connection = Connection::new(ours, LIMITS, respond);
+        let connection = Connection::new(ours, LIMITS, boxed(respond));
         let client = async { drop(gone(theirs, sent).await) };
         let (ended, ()) = tokio::join!(connection, client);
         assert!(ended.is_err());
@@ -404,7 +411,7 @@ async fn client_that_goes_away_ends_the_work_for_it() {
 async fn client_that_goes_away_while_a_stream_is_silent_ends_it() {
     let (ours, theirs) = duplex(4_096);
     let respond = async |_| Response::new(Silent);
-    let connection = Connection::new(ours, LIMITS, respond);
+    let connection = Connection::new(ours, LIMITS, boxed(respond));
     let client = async { drop(gone(theirs, b"GET / HTTP/1.1\r\n\r\n").await) };
     let (ended, ()) = tokio::join!(connection, client);
     assert!(ended.is_err());
@@ -427,12 +434,12 @@ impl Body for Silent {
 #[tokio::test(start_paused = true)]
 async fn connection_that_is_to_end_ends_at_once_where_it_waits_and_after_its_answer_else() {
     let (ours, _theirs) = duplex(4_096);
-    let mut idle = Connection::new(ours, LIMITS, echo);
+    let mut idle = Connection::new(ours, LIMITS, boxed(echo));
     Pin::new(&mut idle).end();
     idle.await.expect("it ended in order");
 
     let (ours, mut theirs) = duplex(4_096);
-    let mut busy = Connection::new(ours, LIMITS, echo);
+    let mut busy = Connection::new(ours, LIMITS, boxed(echo));
     theirs.write_all(b"GET / HTTP/1.1\r\n").await.expect("room");
     assert!(poll_once(&mut busy).is_pending());
     Pin::new(&mut busy).end();
@@ -464,7 +471,7 @@ async fn large_body_arrives_whole_and_in_pieces_of_bounded_size() {
         Response::new(length.to_string())
     };
     let (ours, mut theirs) = duplex(30_000);
-    let connection = Connection::new(ours, LIMITS, respond);
+    let connection = Connection::new(ours, LIMITS, boxed(respond));
     let client = async {
         theirs.write_all(sent.as_bytes()).await.expect("it is read");
         let mut answer = vec![0; 4_096];
@@ -493,7 +500,7 @@ async fn slow_reader_bounds_what_is_taken_of_a_body() {
     let taken = Arc::new(AtomicUsize::new(0));
     let respond = async |_| Response::new(Endless(Arc::clone(&taken)));
     let (ours, mut theirs) = duplex(1_024);
-    let mut connection = Connection::new(ours, LIMITS, respond);
+    let mut connection = Connection::new(ours, LIMITS, boxed(respond));
     theirs
         .write_all(b"GET / HTTP/1.1\r\n\r\n")
         .await
@@ -661,7 +668,11 @@ async fn offer_that_is_malformed_is_told_and_one_of_another_protocol_ignored() {
 #[tokio::test(start_paused = true)]
 async fn client_that_goes_away_before_its_offer_is_answered_ends_the_work_for_it() {
     let (ours, theirs) = duplex(4_096);
-    let connection = Connection::new(ours, LIMITS, |_| std::future::pending::<Response<String>>());
+    let connection = Connection::new(
+        ours,
+        LIMITS,
+        boxed(|_| std::future::pending::<Response<String>>()),
+    );
     let client = async { drop(gone(theirs, OFFER.as_bytes()).await) };
     let (ended, ()) = tokio::join!(connection, client);
     ended.expect_err("the client has gone");
@@ -702,7 +713,7 @@ async fn client_of_a_tunnel_that_reads_nothing_may_still_send() {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         std::future::ready(response)
     };
-    let connection = Connection::new(ours, LIMITS, respond);
+    let connection = Connection::new(ours, LIMITS, boxed(respond));
     let client = async {
         theirs.write_all(OFFER.as_bytes()).await.expect("room");
         theirs.write_all(&vec![1; SENT]).await.expect("it is read");

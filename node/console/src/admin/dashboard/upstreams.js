@@ -81,7 +81,10 @@ const update = (row, item) => {
   text(cells[8], percent(upstream.error_rate));
   attribute(cells[8], 'data-tone', upstream.error_rate > 0.05 ? 'bad' : null);
   const [label, meter] = cells[9].children;
-  text(label, `${count(upstream.in_flight)} / ${count(upstream.in_flight_max)}`);
+  const reported = upstream.reported;
+  const wait = reported?.wait_ms > 0 ? ` · waits ${milliseconds(reported.wait_ms)}` : '';
+  text(label, `${count(upstream.in_flight)} / ${count(upstream.in_flight_max)}${wait}`);
+  attribute(label, 'title', reported ? `by its own report, ${milliseconds(reported.age_ms)} old` : null);
   const share = Math.min(1, upstream.in_flight / Math.max(1, upstream.in_flight_max));
   meter.firstChild.style.width = `${share * 100}%`;
   attribute(meter, 'data-tone', share >= 0.85 ? 'warn' : null);

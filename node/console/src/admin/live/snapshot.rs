@@ -165,7 +165,8 @@ fn cut(list: &mut Value, max: usize) {
 /// Counts of everything, whatever is left out below.
 fn totals(view: &View) -> Value {
     let peers = || view.nodes.iter().filter(|node| node.name != view.node);
-    let is_expected = |node: &&NodeView| node.live && node.reach != Reach::Closed;
+    let is_expected =
+        |node: &&NodeView| node.live && !matches!(node.reach, Reach::Closed | Reach::Unlinked);
     json!({
         "nodes": view.nodes.len(),
         "live": view.nodes.iter().filter(|node| node.live).count(),
@@ -179,7 +180,7 @@ fn totals(view: &View) -> Value {
 /// Usable upstreams of a node.
 fn usable(node: &NodeView) -> usize {
     let is_usable = |status: &&UpstreamStatus| {
-        status.fact.standing.is_ready() && node.reach == Reach::Open && node.live
+        status.fact.standing.is_ready() && node.reach.takes_work() && node.live
     };
     node.upstreams.iter().filter(is_usable).count()
 }
@@ -231,7 +232,7 @@ impl Region {
             |one: Option<Duration>, other: Option<Duration>| one.into_iter().chain(other).min();
         self.nodes += 1;
         self.live += u32::from(node.live);
-        self.reachable += u32::from(node.live && node.reach == Reach::Open);
+        self.reachable += u32::from(node.live && node.reach.takes_work());
         self.upstreams += node.upstreams.len();
         self.usable += usable(node);
         self.rtt = sooner(self.rtt, node.rtt);

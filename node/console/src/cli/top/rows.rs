@@ -169,9 +169,6 @@ fn upstream_row(top: &Top, node: &NodeEntry, upstream: &UpstreamEntry, palette: 
         _ => palette.warning(),
     };
     let errors = upstream.error_rate.filter(|share| share.is_finite());
-    let in_flight = upstream
-        .in_flight
-        .map_or("-".to_owned(), |count| count.to_string());
     let way = (node.name.clone(), upstream.name.clone());
     let sent = top
         .rates
@@ -192,10 +189,7 @@ fn upstream_row(top: &Top, node: &NodeEntry, upstream: &UpstreamEntry, palette: 
         short(upstream.p99_ms),
         short(upstream.answer_ms),
         errors.map_or("-".to_owned(), |share| format!("{:.0}%", share * 100.0)),
-        match upstream.in_flight_max {
-            Some(max) => format!("{in_flight}/{max}"),
-            None => in_flight,
-        },
+        upstream.load_cell(),
         short(sent),
         models.join(", "),
     ];

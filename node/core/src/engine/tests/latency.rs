@@ -232,6 +232,7 @@ fn peer_publishes_whole_answers_sizes_and_its_age() {
         },
         models: BTreeMap::new(),
         asked_ago: Some(SECOND * 3),
+        ..FurtherFigures::default()
     };
     let fact = UpstreamFact {
         further,

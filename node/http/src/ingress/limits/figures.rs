@@ -80,9 +80,8 @@ pub(in super::super) fn mark(
 
 /// Whether a header speaks of limits: the upstream's are those of the operator's account, and none of the client's
 /// business where its key has limits of its own.
-pub(in super::super) fn is_about_limits(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("x-ratelimit-") || name.starts_with("anthropic-ratelimit-")
+pub(in super::super) fn is_about_limits(name: &[u8]) -> bool {
+    name.starts_with(b"x-ratelimit-") || name.starts_with(b"anthropic-ratelimit-")
 }
 
 /// A span as OpenAI writes it: `120ms`, `7s`, `6m0s`. Never shorter than it is.

@@ -1,6 +1,7 @@
 //! One call of a request's attempt, and what came of it.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use grapevine_base::exchange::{Answer, Call, CallLocal, CallPeer, is_stream};
 use grapevine_base::headers;
@@ -77,7 +78,7 @@ pub(super) async fn call_once<'a, L: CallLocal, P: CallPeer>(
     (scope, witness): (PathScope, Witness),
 ) -> Called<'a> {
     let upstream = &choice.candidate.upstream;
-    let names_identity = shown::names_identity(&call.headers);
+    let asked = Arc::clone(&call.headers);
     let shape = call.shape();
     let mut overdue = None;
     let called = match upstream.way {
@@ -95,7 +96,7 @@ pub(super) async fn call_once<'a, L: CallLocal, P: CallPeer>(
     };
     match called {
         Ok(mut answer) => {
-            let shown = shown::by_answer(&mut answer, names_identity).await;
+            let shown = shown::by_answer(&mut answer, &asked).await;
             Called::came(answer, shown, overdue)
         }
         Err(failure) => Called::Failed(failed(failure)),
@@ -114,8 +115,9 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         let context = self.context;
         let witness = self.track.witness();
         let sought = self.track.model().cloned();
-        let calling = call_once(context, call, choice, (self.track.scope(), witness));
-        let mut calling = pin!(calling);
+        let watched = (self.track.scope(), witness);
+        // Pinned where it is made: handed on by value, it would be held twice.
+        let mut calling = pin!(call_once(context, call, choice, watched));
         loop {
             let sought = (sought.as_ref(), choice, witness.began_at);
             match waiting(&context.driver, sought, calling.as_mut()).await {

@@ -42,7 +42,7 @@ impl<L: CallLocal, P: CallPeer> Driver<'_, L, P> {
         let tunnel = Tunnel::open(&self.context.driver, counted, client, streams, self.track);
         let mut response = http::Response::new(ReplyBody::Tunnel(Box::new(tunnel)));
         *response.status_mut() = status;
-        *response.headers_mut() = answer.headers;
+        *response.headers_mut() = answer.headers.into();
         Reply { response, lines }
     }
 }

@@ -4,9 +4,10 @@
 //! each piece goes out with the one that came.
 
 use bytes::Bytes;
+use grapevine_base::answer_headers::ReadHeaders;
 use grapevine_base::headers;
 use grapevine_core::seal::{self, Owner, SealedKind};
-use http::header::{self, HeaderMap};
+use http::header;
 use ring::hmac;
 
 use super::keys::{self, SealKeys};
@@ -41,7 +42,7 @@ impl Sealer {
         keys: &SealKeys,
         owner: Option<Owner>,
         path: &str,
-        headers: &HeaderMap,
+        headers: &impl ReadHeaders,
     ) -> Option<Box<Self>> {
         if !super::holds_ids(path) || super::is_content(path) {
             return None;
@@ -49,7 +50,7 @@ impl Sealer {
         let is_read = headers::is_media_type(headers, "application/json")
             || headers::is_media_type(headers, "text/event-stream");
         // It was asked for without a coding.
-        if !is_read || headers.contains_key(header::CONTENT_ENCODING) {
+        if !is_read || headers.value_of(&header::CONTENT_ENCODING).is_some() {
             return None;
         }
         Some(Box::new(Self {

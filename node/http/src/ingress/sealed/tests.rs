@@ -8,8 +8,9 @@ use http::uri::PathAndQuery;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::found::RestoreError;
 use super::keys::SealKeys;
-use super::restored::{RestoreError, Restored, is_sealed, restore};
+use super::restored::{Restored, is_sealed, restore};
 use super::sealer::Sealer;
 
 fn keys() -> SealKeys {
@@ -167,16 +168,68 @@ fn changed_and_foreign_ids_are_unknown() {
     }
 }
 
+fn sealed_at(region: &str, answer: &str) -> String {
+    String::from_utf8(sealed_by(region, answer.as_bytes(), 99)).expect("text")
+}
+
 #[test]
-fn what_two_upstreams_made_is_refused_and_two_nodes_of_one_is_not() {
-    let item = |region: &str, id: &str| {
-        let text = format!(r#"{{"id":"{id}"}}"#);
-        String::from_utf8(sealed_by(region, text.as_bytes(), 99)).expect("text")
-    };
-    let both = format!("[{},{}]", item("eur", "rs_1"), item("usa", "rs_2"));
+fn what_two_upstreams_keep_is_refused_and_two_nodes_of_one_is_not() {
+    let file = |region| sealed_at(region, r#"{"type":"input_file","file_id":"file-1"}"#);
+    let body = |one, other| format!(r#"{{"input":[{},{}]}}"#, file(one), file(other));
+    let both = body("eur", "usa");
     assert_eq!(restored(both.as_bytes()), Err(RestoreError::TwoOwners));
-    let one = format!("[{},{}]", item("eur", "rs_1"), item("eur", "rs_2"));
-    assert!(restored(one.as_bytes()).is_ok());
+    assert!(restored(body("eur", "eur").as_bytes()).is_ok());
+    let listed = format!("[{},{}]", file("eur"), file("usa"));
+    assert_eq!(restored(listed.as_bytes()), Err(RestoreError::TwoOwners));
+}
+
+/// An input of several upstreams, and what is left of it for one.
+fn left(before: &str, items: &[String]) -> (String, Owner) {
+    let body = format!(
+        r#"{{{before}"input": [{}], "model":"m"}}"#,
+        items.join(" , ")
+    );
+    let restored = restored(body.as_bytes()).expect("for one owner");
+    assert!(restored.is_reasoning_lost, "{body}");
+    let left = String::from_utf8(restored.body.expect("changed").to_vec()).expect("text");
+    assert!(serde_json::from_str::<Value>(&left).is_ok(), "{left}");
+    (left, restored.owner.expect("an owner"))
+}
+
+#[test]
+fn reasoning_of_another_upstream_is_left_out_with_the_ids_behind_it() {
+    let thought = |region: &str, id: &str| {
+        sealed_at(
+            region,
+            &format!(r#"{{"id":"{id}","type":"reasoning","summary":[]}}"#),
+        )
+    };
+    let call = r#"{"type":"function_call", "id" : "fc_1", "call_id":"c"}"#.to_owned();
+    let said = r#"{"role":"user","id":"msg_0","content":"hi"}"#.to_owned();
+    let hidden = sealed_at("usa", r#"{"type":"reasoning","encrypted_content":"AAAA"}"#);
+    // The latest reasoning's upstream.
+    let items = [
+        thought("usa", "rs_1"),
+        call.clone(),
+        said.clone(),
+        hidden.clone(),
+        thought("eur", "rs_2"),
+        call.clone(),
+    ];
+    let expected = concat!(
+        r#"{"input": [{"type":"function_call",  "call_id":"c"} , "#,
+        r#"{"role":"user","id":"msg_0","content":"hi"} , {"id":"rs_2","type":"reasoning","summary":[]} , "#,
+        r#"{"type":"function_call", "id" : "fc_1", "call_id":"c"}], "model":"m"}"#,
+    );
+    assert_eq!(left("", &items), (expected.to_owned(), owner("eur", "n1")));
+    // The conversation's, whatever reasoning is the latest.
+    let conversation = sealed_at("eur", r#"{"conversation":"conv_1"}"#);
+    let before = format!("{},", conversation.trim_matches(['{', '}']));
+    let items = [said.clone(), thought("usa", "rs_1"), hidden.clone()];
+    let expected = format!(r#"{{"conversation":"conv_1","input": [{said}], "model":"m"}}"#);
+    assert_eq!(left(&before, &items), (expected, owner("eur", "n1")));
+    let expected = r#"{"conversation":"conv_1","input": [], "model":"m"}"#.to_owned();
+    assert_eq!(left(&before, &[hidden]), (expected, owner("eur", "n1")));
 }
 
 #[test]

@@ -54,7 +54,11 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
             owner,
             path,
             body: other,
+            is_reasoning_lost,
         } = restored;
+        if is_reasoning_lost {
+            self.track.lose_reasoning();
+        }
         if let Some(path) = path {
             self.track.set_path(path);
         }

@@ -14,6 +14,8 @@ pub(super) struct KeptNotes {
     session: Option<SessionSource>,
     /// Whether the upstream that made what it names has to answer.
     has_owner: bool,
+    /// Whether reasoning of another upstream was left out.
+    is_reasoning_lost: bool,
     /// Where the tokens of its prompt are counted; `None` until an upstream answered.
     pub(super) cache: Option<CacheMeter>,
 }
@@ -22,6 +24,16 @@ impl Track {
     /// The upstream knows what the path names by another id.
     pub(in super::super) fn set_path(&mut self, path: PathAndQuery) {
         self.path = path;
+    }
+
+    /// Reasoning that another upstream made was left out of the request.
+    pub(in super::super) const fn lose_reasoning(&mut self) {
+        self.kept.is_reasoning_lost = true;
+    }
+
+    /// What of the request its upstream did not get, for the answer's header.
+    pub(in super::super) fn lost(&self) -> Option<&'static str> {
+        self.kept.is_reasoning_lost.then_some("input.reasoning")
     }
 
     /// What it belongs to.

@@ -79,8 +79,13 @@ impl Track {
         }
     }
 
+    /// What the answer cost, once it has ended.
+    pub(in super::super) const fn recorded_cost(&self) -> Option<NanoUsd> {
+        self.record.cost
+    }
+
     /// What the tokens reported so far cost.
-    pub(in super::super) fn cost(&self) -> Option<NanoUsd> {
+    pub(super) fn cost(&self) -> Option<NanoUsd> {
         let (model, _) = self.models();
         cost::of(&self.record, model, &self.settings.model_notes.prices)
     }

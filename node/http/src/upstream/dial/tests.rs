@@ -30,6 +30,7 @@ fn targets(timeouts: TimeoutConfig) -> UpstreamTargets {
         headers: vec![],
         renames: BTreeMap::new(),
         lossy: grapevine_core::dialect::PermittedLoss::Nothing,
+        load_path: None,
         timeouts,
     };
     UpstreamTargets::new(vec![settings]).expect("usable settings")

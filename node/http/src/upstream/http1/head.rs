@@ -3,8 +3,8 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use grapevine_base::http1::{HeadEnd, header_map, lists, take};
-use http::header::{HeaderMap, HeaderValue};
+use grapevine_base::answer_headers::{AnswerHeaders, HeadField, HeadFields};
+use grapevine_base::http1::{HeadEnd, lists, take};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use httparse::{Header, ParserConfig, Response, Status};
@@ -66,7 +66,7 @@ fn announces_empty_body(method: &Method) -> bool {
 #[derive(Debug)]
 pub(in crate::upstream) struct AnswerHead {
     pub(in crate::upstream) status: StatusCode,
-    pub(in crate::upstream) headers: HeaderMap,
+    pub(in crate::upstream) headers: AnswerHeaders,
     /// Whether its connection may be used again.
     pub(in crate::upstream) is_kept: bool,
     /// Where the body ends, or why that is not certain.
@@ -164,13 +164,12 @@ impl HeadReader {
         &mut self,
         incoming: &mut BytesMut,
     ) -> Result<Option<AnswerHead>, Http1Error> {
-        while let Some(end) = self.end(incoming)? {
-            let head = parse(take(incoming, end))?;
+        while let Some((head, length)) = self.next(incoming)? {
             self.end = HeadEnd::default();
             if !head.is_interim() {
                 return Ok(Some(head));
             }
-            self.interim_bytes += end;
+            self.interim_bytes += length;
         }
         if self.interim_bytes + incoming.len() > INTERIM_BYTES_MAX {
             return Err(Http1Error::Interim);
@@ -181,39 +180,63 @@ impl HeadReader {
         }
     }
 
-    /// Where the head at the beginning of `incoming` ends.
-    fn end(&mut self, incoming: &[u8]) -> Result<Option<usize>, Http1Error> {
-        if matches!(incoming.first(), Some(b'\r' | b'\n')) {
-            return Err(Http1Error::Head("it begins with an empty line"));
+    /// Takes one head from the beginning of `incoming`, with its length. Mostly all of it comes at once: its end is
+    /// looked for only where it does not, so that a head that comes byte by byte is parsed twice and not each time.
+    fn next(&mut self, incoming: &mut BytesMut) -> Result<Option<(AnswerHead, usize)>, Http1Error> {
+        match incoming.first() {
+            None => return Ok(None),
+            Some(b'\r' | b'\n') => return Err(Http1Error::Head("it begins with an empty line")),
+            Some(_) => {}
         }
-        Ok(self.end.find(incoming))
+        if self.end.is_new()
+            && let Some(whole) = parse(incoming, None)?
+        {
+            return Ok(Some(whole));
+        }
+        match self.end.find(incoming) {
+            Some(end) => parse(incoming, Some(end)),
+            None => Ok(None),
+        }
     }
 }
 
-/// Reads a whole head.
-fn parse(bytes: Bytes) -> Result<AnswerHead, Http1Error> {
+/// Takes a head, which ends at `end` where that is known; `None` where it is not and none was found.
+fn parse(
+    incoming: &mut BytesMut,
+    end: Option<usize>,
+) -> Result<Option<(AnswerHead, usize)>, Http1Error> {
+    let bytes = &incoming[..end.unwrap_or(incoming.len())];
     let mut parsed = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut response = Response::new(&mut []);
     let config = ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut response, &bytes, &mut parsed) {
-        Ok(Status::Complete(length)) if length == bytes.len() => {}
-        Ok(_) => return Err(Http1Error::Head("it ends twice")),
-        Err(error) => return Err(Http1Error::Head(said(error))),
-    }
+    let parsed = config.parse_response_with_uninit_headers(&mut response, bytes, &mut parsed);
+    let length = match (parsed, end) {
+        (Ok(Status::Complete(length)), None) => length,
+        (Ok(Status::Complete(length)), Some(end)) if length == end => length,
+        (_, None) => return Ok(None),
+        (Ok(_), Some(_)) => return Err(Http1Error::Head("it ends twice")),
+        (Err(error), Some(_)) => return Err(Http1Error::Head(said(error))),
+    };
     let unfit = Http1Error::Head;
     let status = response
         .code
         .and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(unfit("its status is none"))?;
-    let value = |value: &[u8]| HeaderValue::from_maybe_shared(bytes.slice_ref(value));
     let stated = Stated::of(response.headers, response.version == Some(0));
-    let headers = header_map(response.headers, value).map_err(unfit)?;
-    Ok(AnswerHead {
+    let mut fields = Vec::with_capacity(response.headers.len());
+    for Header { name, value } in &*response.headers {
+        fields.push(HeadField::within(bytes, name, value).ok_or(unfit("a header is none"))?);
+    }
+    for field in &fields {
+        field.name_mut(incoming).make_ascii_lowercase();
+    }
+    let head = AnswerHead {
         status,
-        headers,
+        headers: HeadFields::new(take(incoming, length), fields).into(),
         is_kept: stated.is_kept,
         framing: stated.framing,
-    })
+    };
+    Ok(Some((head, length)))
 }
 
 const fn said(error: httparse::Error) -> &'static str {

@@ -1,13 +1,14 @@
 //! Answers of this node itself to requests that are not translated. Nobody is to blame for them but the client.
 
 use bytes::Bytes;
+use grapevine_base::answer_headers::AnswerHeaders;
 use grapevine_base::exchange::Answer;
 use grapevine_base::headers;
 use grapevine_core::dialect::Dialect;
 use grapevine_dialect::hub::error::{ErrorKind, ReportedError};
 use grapevine_dialect::{Loss, translate};
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderValue;
 use serde_json::{Value, json};
 
 use super::super::dialects::Crossing;
@@ -44,7 +45,7 @@ fn refused(client: Dialect, code: &str, message: &str) -> Answer {
     put_code(client, &mut body, code);
     let mut answer = Answer {
         status: StatusCode::BAD_REQUEST,
-        headers: HeaderMap::new(),
+        headers: AnswerHeaders::default(),
         body: full(Bytes::from(body.to_string())),
         load: None,
         upload: None,

@@ -17,7 +17,8 @@ pub(super) struct ChatAnswer<'a> {
     pub(super) created: u64,
     pub(super) chat: &'a Chat,
     pub(super) said: &'a Said,
-    pub(super) cache: CacheUse,
+    /// The tokens of the prompt that came from the cache.
+    pub(super) cached: u64,
     pub(super) flavor: Flavor,
     pub(super) seal: &'a Seal,
 }
@@ -161,7 +162,7 @@ impl ChatAnswer<'_> {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
-            "prompt_tokens_details": {"cached_tokens": cached(self.cache), "audio_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": self.cached, "audio_tokens": 0},
             "completion_tokens_details": {
                 "reasoning_tokens": self.said.thinking_tokens(),
                 "audio_tokens": 0,

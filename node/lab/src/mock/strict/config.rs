@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::mock::engine::EngineConfig;
+
 /// Whose API the mock stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum MockProvider {
@@ -97,6 +99,8 @@ pub struct StrictConfig {
     pub token_client: AccessKey,
     /// How long issued tokens are good.
     pub token_lifetime: Duration,
+    /// The engine of a vLLM server; `None`: every request runs at once and takes no time.
+    pub engine: Option<EngineConfig>,
 }
 
 impl Default for StrictConfig {
@@ -112,6 +116,7 @@ impl Default for StrictConfig {
                 session_token: None,
             },
             token_lifetime: Duration::from_secs(3_600),
+            engine: None,
         }
     }
 }

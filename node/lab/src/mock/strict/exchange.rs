@@ -28,6 +28,8 @@ pub(in crate::mock) struct Call<'a> {
     pub(in crate::mock) number: u64,
     /// Requests in flight, this one among them.
     pub(in crate::mock) in_flight: u64,
+    /// The tokens of the prompt that its engine had in the cache; `None` where no engine was asked.
+    pub(in crate::mock) cached: Option<u64>,
     /// The `chunks` knob: words of an answer.
     pub(in crate::mock) chunks: u32,
 }

@@ -317,6 +317,7 @@ mod tests {
             number: 1,
             chunks: 1,
             in_flight: 0,
+            cached: None,
         };
         verify(&call, region, "service", |id| {
             (id == "AKIDEXAMPLE").then(|| SigningKey {

@@ -1,6 +1,8 @@
 //! What the routes of all providers share: the identity and the tables of an upstream, and each dialect from its body to
 //! its answer.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::chat::{self, Flavor};
@@ -19,6 +21,7 @@ use super::said::{Ask, Said, say};
 use super::seal::Seal;
 use super::stored::Stored;
 use super::tokens::Tokens;
+use crate::mock::engine::Engine;
 
 /// A refusal and the shape it is written in.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub(in crate::mock) struct Upstream {
     pub(super) cache: PrefixCache,
     pub(super) stored: Stored,
     pub(super) tokens: Tokens,
+    /// What a vLLM server runs on, where it has one.
+    pub(in crate::mock) engine: Option<Arc<Engine>>,
 }
 
 impl Upstream {
@@ -69,6 +74,7 @@ impl Upstream {
             cache: PrefixCache::default(),
             stored: Stored::default(),
             tokens: Tokens::new(config.token_lifetime),
+            engine: config.engine.map(Engine::new),
             name,
             models,
             api_key,
@@ -112,18 +118,20 @@ impl Upstream {
         let chat = chat::read(call.body, flavor, &self.seal)?;
         admit(&chat.ask.model)?;
         let said = self.say(&chat.ask, call);
-        let cache = self.pass_all(&chat.ask.model, &chat.messages, call);
+        let cached = call
+            .cached
+            .unwrap_or_else(|| cached(self.pass_all(&chat.ask.model, &chat.messages, call)));
         let answer = ChatAnswer {
             id: self.id(call),
             created: call.seconds(),
             chat: &chat,
             said: &said,
-            cache,
+            cached,
             flavor,
             seal: &self.seal,
         };
         let (input, output) = (chat.ask.input_tokens, said.output_tokens());
-        Ok(answer.outcome().billed(input, cached(cache), output))
+        Ok(answer.outcome().billed(input, cached, output))
     }
 
     /// A response of OpenAI's.

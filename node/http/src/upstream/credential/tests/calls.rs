@@ -21,6 +21,7 @@ fn targets(about: &str) -> UpstreamTargets {
         headers: config.headers,
         renames: Default::default(),
         lossy: config.lossy.clone(),
+        load_path: None,
         timeouts: config.timeout,
     };
     UpstreamTargets::new(vec![settings]).expect("usable settings")

@@ -57,14 +57,16 @@ fn failure(refusal: Refusal) -> Failure {
 }
 
 fn metrics(upstream: &Upstream, call: &Call<'_>) -> Outcome {
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    let model = upstream.named_models().next();
+    let model = model.map_or("mock", String::as_str);
+    if let Some(engine) = &upstream.engine {
+        return Outcome::text(200, content_type, engine.metrics(model));
+    }
     // This request is none of the model's.
     let requests = call.in_flight.saturating_sub(1);
     let running = requests.min(RUNNING_MAX);
     let share = running as f64 / RUNNING_MAX as f64;
-    let model = upstream
-        .named_models()
-        .next()
-        .map_or("mock", String::as_str);
     let gauges = [
         ("num_requests_running", running as f64),
         ("num_requests_waiting", (requests - running) as f64),
@@ -79,5 +81,5 @@ fn metrics(upstream: &Upstream, call: &Call<'_>) -> Outcome {
             "# HELP vllm:{name} As the mock has it.\n# TYPE vllm:{name} gauge\nvllm:{name}{{engine=\"0\",model_name=\"{model}\"}} {value:?}\n"
         );
     }
-    Outcome::text(200, "text/plain; version=0.0.4; charset=utf-8", text)
+    Outcome::text(200, content_type, text)
 }
