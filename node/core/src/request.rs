@@ -32,7 +32,7 @@ use std::time::Duration;
 pub use action::{Action, AttemptEvent, AttemptId, EndedAttempt, RequestError};
 pub use call::{LongWait, RequestReport, UpstreamCall};
 pub use fallback::{FallbackCause, FallbackModels, FallbackStep};
-pub use hedge::{HEDGE_AFTER_MIN, HedgeResult};
+pub use hedge::{HEDGE_AFTER_MIN, HedgeResult, late_after};
 pub use rest::{REST_AWAITED_MAX, REST_BYTES_MAX};
 pub use terms::{FailoverPolicy, HedgeTerms, RequestPriority, RequestTerms};
 

@@ -21,9 +21,10 @@ use super::attempts::Again;
 use super::{Action, Attempt, AttemptId, HedgeTerms, Request};
 use crate::Instant;
 use crate::hedge_budget::HedgeBudget;
+use crate::latency::RequestShape;
 use crate::outcome::Outcome;
 use crate::route::{Choice, RouteReason};
-use crate::view::Way;
+use crate::view::{Candidate, UpstreamView, Way};
 
 /// No attempt is late before this, however quick its upstream is: below it, a second one costs more than it saves.
 pub const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
@@ -127,7 +128,8 @@ impl Request {
             && attempt.choice.reason != RouteReason::Trial
             && self.attempts() < self.attempts_max()
             && self.second(&attempt.choice).is_some();
-        let late = late_after(&attempt.choice, self.terms.shape).filter(|_| may_be)?;
+        let candidate = &attempt.choice.candidate;
+        let late = late_after(candidate, self.terms.shape).filter(|_| may_be)?;
         Some(attempt.call.began_at() + late)
     }
 
@@ -243,7 +245,7 @@ impl Request {
         let first = &first.candidate.upstream;
         // Measured or not: one that stands by was never asked, and is what is left.
         let may = |choice: &Choice| self.again(choice) == Again::First;
-        let differs: [fn(&Choice, &crate::view::UpstreamView) -> bool; 3] = [
+        let differs: [fn(&Choice, &UpstreamView) -> bool; 3] = [
             |choice, first| choice.candidate.upstream.region != first.region,
             |choice, first| choice.candidate.upstream.node != first.node,
             |_, _| true,
@@ -255,9 +257,8 @@ impl Request {
     }
 }
 
-/// How long an attempt at a candidate may take before it is late; `None` where that is not known.
-fn late_after(choice: &Choice, shape: crate::latency::RequestShape) -> Option<Duration> {
-    let candidate = &choice.candidate;
+/// How long an attempt at `candidate` may take before it is late; `None` where this node saw too few of its answers.
+pub fn late_after(candidate: &Candidate, shape: RequestShape) -> Option<Duration> {
     let p95 = (*candidate.p95.of(shape.class))?;
     let way = match candidate.upstream.way {
         Way::Local => Duration::ZERO,
