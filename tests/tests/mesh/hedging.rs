@@ -4,8 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+use grapevine_node::config::hash::KeyHash;
 use grapevine_tests::client::{Answer, chat_body, http, whole};
-use grapevine_tests::mesh::NodeBuilder;
+use grapevine_tests::mesh::{NodeBuilder, merge};
 use grapevine_tests::wait::must;
 use grapevine_tests::{Mesh, Mock, Node, wait_until};
 use serde_json::{Value, json};
@@ -21,8 +22,29 @@ const STUCK: &str = "50s";
 /// So many answers of a candidate say how long its answers take.
 const MEASURED_BY: usize = 24;
 
+/// Late, and soon over.
+const SLOW_MS: u64 = 2_000;
+
+/// The tokens per minute of the key `tight`.
+const TIGHT_TPM: u64 = 1_000;
+
+fn keys() -> Value {
+    let key = |name: &str, more: Value| {
+        let mut key = json!({"name": name, "hash": KeyHash::of(name).to_string()});
+        merge(&mut key, more);
+        key
+    };
+    json!([
+        key("twice", json!({})),
+        key("once", json!({"hedge": "off"})),
+        key("tight", json!({"tpm": TIGHT_TPM})),
+    ])
+}
+
 fn hedges(node: NodeBuilder) -> NodeBuilder {
     node.config("routing.strategy", json!("priority"))
+        .config("keys", keys())
+        .config("limits.nodes", json!(["sgp"]))
         .config("routing.hedge", json!({"after": "p95", "budget": "20%"}))
 }
 
@@ -31,6 +53,9 @@ async fn ask_with(node: &Node, stream: bool, headers: &[(&str, &str)]) -> Answer
     let mut body = chat_body(MODEL, "which?");
     body["stream"] = json!(stream);
     let mut request = http().post(&url).json(&body);
+    if headers.iter().all(|(name, _)| *name != "authorization") {
+        request = request.bearer_auth("twice");
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -60,17 +85,19 @@ async fn measured(first: &Mock, second: &Mock, stream: bool) -> Mesh {
 }
 
 /// Waits until requests are planned by what the answers before them took: a node looks at its measurements anew some times
-/// a second.
-async fn knows_when_it_is_late(node: &Node, stream: bool) {
+/// a second. The milliseconds after which an attempt is late.
+async fn knows_when_it_is_late(node: &Node, stream: bool) -> f64 {
     let dry = [("x-grapevine-dry-run", "true")];
-    wait_until("a time after which it is late", GIVES_UP, async || {
+    let (late_after, _) = wait_until("a time after which it is late", GIVES_UP, async || {
         let plan: Value = ask_with(node, stream, &dry).await.json();
-        match plan["choices"][0]["late_after_ms"].is_number() {
-            true => Ok(()),
-            false => Err(plan["choices"][0].to_string()),
+        let first = &plan["choices"][0];
+        match first["late_after_ms"].as_f64() {
+            Some(late_after) if first["region"] == "sgp" => Ok(late_after),
+            _ => Err(first.to_string()),
         }
     })
     .await;
+    late_after
 }
 
 async fn counted(node: &Node, result: &str) -> f64 {
@@ -125,39 +152,105 @@ async fn late_attempt_is_outrun_by_one_in_another_region_and_cancelled() {
     }
 }
 
+/// What `of_others` is asked for is sent twice where the attempt is late, and the same with `sent_once` is not, though its
+/// attempt is late too.
+async fn is_sent_once(
+    (first, second): (&Mock, &Mock),
+    stream: bool,
+    of_others: impl AsyncFn(&Node) -> Answer,
+    sent_once: impl AsyncFn(&Node) -> Answer,
+) -> Mesh {
+    let mesh = measured(first, second, stream).await;
+    let entry = &mesh["sgp"];
+    first.set(json!({"latency": STUCK})).await;
+    let answer = of_others(entry).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("x-grapevine-reason"), "hedge");
+    wait_for_count(entry, "won", 1.0).await;
+    first.set(json!({"latency": format!("{SLOW_MS}ms")})).await;
+    let late_after = knows_when_it_is_late(entry, stream).await;
+    assert!(late_after < SLOW_MS as f64, "{late_after} ms");
+    let before = second.chats().await;
+    let answer = sent_once(entry).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("x-grapevine-attempts"), "1");
+    assert_eq!(answer.header("x-grapevine-region"), "sgp");
+    assert_eq!(second.chats().await, before);
+    assert_eq!(counted(entry, "won").await, 1.0);
+    mesh
+}
+
 #[tokio::test]
-async fn client_key_and_operator_can_forbid_it() {
+async fn client_can_forbid_it() {
     let first = Mock::start("first", &[MODEL]).await;
     let second = Mock::start("second", &[MODEL]).await;
-    let mesh = measured(&first, &second, true).await;
-    let entry = &mesh["sgp"];
-    first.set(json!({"latency": "2s"})).await;
-    let before = second.chats().await;
-    let off = [("x-grapevine-hedge", "off")];
-    let answer = ask_with(entry, true, &off).await;
-    assert_eq!(answer.header("x-grapevine-attempts"), "1");
-    let wrong = ask_with(entry, true, &[("x-grapevine-hedge", "maybe")]).await;
+    let mesh = is_sent_once(
+        (&first, &second),
+        true,
+        async |node| ask_with(node, true, &[("x-grapevine-hedge", "on")]).await,
+        async |node| ask_with(node, true, &[("x-grapevine-hedge", "off")]).await,
+    )
+    .await;
+    let wrong = ask_with(&mesh["sgp"], true, &[("x-grapevine-hedge", "maybe")]).await;
     assert_eq!(wrong.status, 400, "{}", wrong.text());
-    assert_eq!(second.chats().await, before);
-    assert_eq!(counted(entry, "won").await, 0.0);
+}
+
+#[tokio::test]
+async fn key_can_forbid_it_and_no_client_allows_it_then() {
+    let first = Mock::start("first", &[MODEL]).await;
+    let second = Mock::start("second", &[MODEL]).await;
+    let once = [
+        ("authorization", "Bearer once"),
+        ("x-grapevine-hedge", "on"),
+    ];
+    is_sent_once(
+        (&first, &second),
+        true,
+        async |node| ask(node, true).await,
+        async |node| ask_with(node, true, &once).await,
+    )
+    .await;
+}
+
+async fn ask_for(node: &Node, key: &str, more: Value) -> Answer {
+    let url = format!("{}/chat/completions", node.base_url());
+    let mut body = chat_body(MODEL, "which?");
+    for (name, value) in more.as_object().expect("an object") {
+        body[name] = value.clone();
+    }
+    must(
+        &url,
+        whole(http().post(&url).bearer_auth(key).json(&body)).await,
+    )
 }
 
 #[tokio::test]
 async fn stored_answers_are_asked_for_once() {
     let first = Mock::start("first", &[MODEL]).await;
     let second = Mock::start("second", &[MODEL]).await;
-    let mesh = measured(&first, &second, false).await;
-    first.set(json!({"latency": "2s"})).await;
-    let before = second.chats().await;
-    let url = format!("{}/chat/completions", mesh["sgp"].base_url());
-    let mut body = chat_body(MODEL, "keep this");
-    body["store"] = json!(true);
-    let answer = must(&url, whole(http().post(&url).json(&body)).await);
-    assert_eq!(
-        (answer.status, answer.header("x-grapevine-attempts")),
-        (200, "1")
-    );
-    assert_eq!(second.chats().await, before);
+    is_sent_once(
+        (&first, &second),
+        false,
+        async |node| ask_for(node, "twice", json!({"store": false})).await,
+        async |node| ask_for(node, "twice", json!({"store": true})).await,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn second_attempt_needs_rights_of_its_own() {
+    let first = Mock::start("first", &[MODEL]).await;
+    let second = Mock::start("second", &[MODEL]).await;
+    // There is room for one of these, and not for two.
+    let body = json!({"max_tokens": TIGHT_TPM * 6 / 10});
+    let mesh = is_sent_once(
+        (&first, &second),
+        false,
+        async |node| ask_for(node, "twice", body.clone()).await,
+        async |node| ask_for(node, "tight", body.clone()).await,
+    )
+    .await;
+    wait_for_count(&mesh["sgp"], "no_rights", 1.0).await;
 }
 
 #[tokio::test]
@@ -169,7 +262,7 @@ async fn provider_that_is_slow_everywhere_is_asked_within_the_budget() {
     let entry = &mesh["sgp"];
     let before = first.chats().await + second.chats().await;
     for mock in [&first, &second] {
-        mock.set(json!({"latency": "700ms"})).await;
+        mock.set(json!({"latency": format!("{SLOW_MS}ms")})).await;
     }
     let all = (0..REQUESTS).map(|_| ask(entry, true));
     for answer in futures_util::future::join_all(all).await {
@@ -178,6 +271,7 @@ async fn provider_that_is_slow_everywhere_is_asked_within_the_budget() {
     let calls = (first.chats().await + second.chats().await - before) as usize;
     // A fifth of these, and of the 24 before them.
     let budget = (REQUESTS + MEASURED_BY) / 5 + 1;
+    assert!(calls > REQUESTS, "{calls} calls: none was late");
     assert!(calls <= REQUESTS + budget, "{calls} calls");
     wait_for_count(entry, "no_budget", 1.0).await;
 }

@@ -24,7 +24,7 @@ use crate::hedge_budget::HedgeBudget;
 use crate::latency::RequestShape;
 use crate::outcome::Outcome;
 use crate::route::{Choice, RouteReason};
-use crate::view::{Candidate, UpstreamView, Way};
+use crate::view::{Candidate, Way};
 
 /// No attempt is late before this, however quick its upstream is: below it, a second one costs more than it saves.
 pub const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
@@ -243,17 +243,19 @@ impl Request {
     /// Where in the plan the second attempt beside `first` goes.
     fn second(&self, first: &Choice) -> Option<usize> {
         let first = &first.candidate.upstream;
+        let nearness = |choice: &Choice| {
+            let other = &choice.candidate.upstream;
+            match (other.region == first.region, other.node == first.node) {
+                (false, _) => 0,
+                (true, false) => 1,
+                (true, true) => 2,
+            }
+        };
         // Measured or not: one that stands by was never asked, and is what is left.
-        let may = |choice: &Choice| self.again(choice) == Again::First;
-        let differs: [fn(&Choice, &UpstreamView) -> bool; 3] = [
-            |choice, first| choice.candidate.upstream.region != first.region,
-            |choice, first| choice.candidate.upstream.node != first.node,
-            |_, _| true,
-        ];
-        differs.iter().find_map(|differs| {
-            let mut choices = self.plan.iter();
-            choices.position(|choice| differs(choice, first) && may(choice))
-        })
+        let choices = self.plan.iter().enumerate();
+        let may = choices.filter(|(_, choice)| self.again(choice) == Again::First);
+        may.min_by_key(|(_, choice)| nearness(choice))
+            .map(|(at, _)| at)
     }
 }
 
