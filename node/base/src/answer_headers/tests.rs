@@ -27,8 +27,11 @@ fn both(lines: &[(&str, &str)]) -> [AnswerHeaders; 2] {
     [HeadFields::new(head.into(), fields).into(), map.into()]
 }
 
+/// Names and values.
+type Pairs = Vec<(String, Vec<u8>)>;
+
 /// What is left, in an order that does not depend on the form.
-fn left(headers: &AnswerHeaders) -> Vec<(String, Vec<u8>)> {
+fn left(headers: &AnswerHeaders) -> Pairs {
     let pairs = headers.pairs().into_iter();
     let mut pairs: Vec<_> = pairs
         .map(|(name, value)| (name.to_owned(), value.to_vec()))
@@ -41,7 +44,7 @@ fn left(headers: &AnswerHeaders) -> Vec<(String, Vec<u8>)> {
 fn alike<T: PartialEq + fmt::Debug>(
     lines: &[(&str, &str)],
     work: impl Fn(&mut AnswerHeaders) -> T,
-) -> (T, Vec<(String, Vec<u8>)>) {
+) -> (T, Pairs) {
     let [mut fields, mut map] = both(lines);
     let done = [work(&mut fields), work(&mut map)];
     assert_eq!(left(&fields), left(&map));

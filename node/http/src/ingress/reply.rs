@@ -112,7 +112,7 @@ pub(super) fn adopt(
             lines.push_value(&HOPS, b"0");
         }
         Way::Peer => {
-            lines.push(&PATH, &[own, upstream.region.as_str()].join(">"));
+            lines.push(&PATH, [own, upstream.region.as_str()].join(">"));
             lines.push_value(&HOPS, b"1");
         }
     }
@@ -242,7 +242,7 @@ fn mark(lines: &mut HeadLines, track: &Track, overhead: Duration, waited: Durati
     lines.push(&headers::REQUEST_ID, track.id().as_bytes());
     lines.push(&MODEL, model.as_deref().unwrap_or("-"));
     if let (Some(asked), [_, ..]) = (track.asked_model(), steps) {
-        lines.push(&FALLBACK, &fallback_text(asked, steps));
+        lines.push(&FALLBACK, fallback_text(asked, steps));
     }
     if let Some(session) = track.session() {
         lines.push(&SESSION, session);

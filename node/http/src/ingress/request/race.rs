@@ -34,6 +34,10 @@ struct Leg<'a> {
 }
 
 /// What came of a leg.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and each leg has one such head"
+)]
 enum Came<'a> {
     Head(Called<'a>),
     First(Box<Begun<'a>>, Result<Option<Frame<Bytes>>, CallFailure>),
@@ -41,6 +45,10 @@ enum Came<'a> {
 }
 
 /// What happened first.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and nearly all are of the largest kind"
+)]
 enum Next<'a> {
     Came(Leg<'a>, Came<'a>),
     Late,
