@@ -19,7 +19,6 @@ use std::time::Duration;
 use grapevine_core::Instant;
 use grapevine_core::ids::ModelName;
 use grapevine_core::outcome::{Finding, Outcome, Stage};
-use grapevine_core::reported::LoadReading;
 
 use crate::chance;
 use crate::scenario::{ClientFault, ErrorAnswer, Upstream, UpstreamFault};
@@ -304,18 +303,6 @@ impl Endpoint {
     /// Calls that it works on, and that wait for it.
     pub(crate) fn in_flight(&self) -> usize {
         self.working.len() + self.line.len()
-    }
-
-    /// What it reports of its load.
-    pub(crate) fn load(&self) -> LoadReading {
-        match &self.engine {
-            _ if self.faults.is_down() => LoadReading::Failed,
-            Some(engine) => {
-                let (running, waiting) = (self.working.len(), self.line.len());
-                LoadReading::Read(engine.metrics(running, waiting, self.capacity))
-            }
-            None => LoadReading::Absent,
-        }
     }
 
     /// Whether its answers are paused.

@@ -45,15 +45,14 @@ async fn main() -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     writeln!(
         out,
-        "{} requests at {} a second\n{:<16} {:>9} {:>9} {:>8} {:>7}  {}",
+        "{} requests at {} a second\n{:<16} {:>9} {:>9} {:>8} {:>7}  answers of each engine",
         options.conversations.requests,
         options.conversations.rate,
         "chosen by",
         "TTFT p50",
         "TTFT p99",
         "cached",
-        "failed",
-        "answers of each engine"
+        "failed"
     )?;
     for chooser in Chooser::ALL {
         // Each with new engines: no cache is warm, and no node has learned anything.

@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use grapevine_core::reported::{EngineMetrics, Prefill};
+use grapevine_core::reported::{EngineMetrics, LoadReading, Prefill};
 use grapevine_core::units::Share;
 
+use super::Endpoint;
 use crate::scenario::EngineSpec;
 
 /// The share of a prompt that a conversation has said before.
@@ -88,6 +89,20 @@ impl EngineState {
             cache_usage: Some(Share::of(count(running), count(slots))),
             ended: Some(self.ended),
             prefill: Some(self.read),
+        }
+    }
+}
+
+impl Endpoint {
+    /// What it reports of its load.
+    pub(crate) fn load(&self) -> LoadReading {
+        match &self.engine {
+            _ if self.faults.is_down() => LoadReading::Failed,
+            Some(engine) => {
+                let (running, waiting) = (self.working.len(), self.line.len());
+                LoadReading::Read(engine.metrics(running, waiting, self.capacity))
+            }
+            None => LoadReading::Absent,
         }
     }
 }
