@@ -213,15 +213,10 @@ impl World {
                         self.on_attempt(id, attempt, failed(outcome, None))
                     }
                 },
-                // Here the first byte comes with the head.
-                Action::AwaitBody(attempt) => {
+                // Here the first byte comes with the head, and no event says that more is to come.
+                Action::AwaitBody(attempt) | Action::AwaitRest { attempt, .. } => {
                     let finding = self.hidden_in(id, attempt);
                     let came = AttemptEvent::FirstByte { finding };
-                    self.on_attempt(id, attempt, came)
-                }
-                // No event of this world says that more of an answer is to come.
-                Action::AwaitRest { attempt, .. } => {
-                    let came = AttemptEvent::FirstByte { finding: None };
                     self.on_attempt(id, attempt, came)
                 }
                 Action::Pause { until } => {
