@@ -13,7 +13,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::head_lines::HeadLines;
-use crate::headers::{self, AnswerFault};
+use crate::headers::{self, AnswerFault, ReadHeaders};
 
 /// Headers of an answer, each with a name in lower case.
 #[derive(Default)]
@@ -35,18 +35,6 @@ pub struct HeadFields {
 pub struct HeadField {
     name: Range<u32>,
     value: Range<u32>,
-}
-
-/// Headers that are read by their names, in whichever form they are.
-pub trait ReadHeaders {
-    /// The first value of `name`.
-    fn value_of(&self, name: &HeaderName) -> Option<&[u8]>;
-}
-
-impl ReadHeaders for HeaderMap {
-    fn value_of(&self, name: &HeaderName) -> Option<&[u8]> {
-        self.get(name).map(HeaderValue::as_bytes)
-    }
 }
 
 impl ReadHeaders for AnswerHeaders {

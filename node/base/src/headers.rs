@@ -6,8 +6,6 @@ use grapevine_core::retry_after;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::answer_headers::ReadHeaders;
-
 /// The prefix of every header of our own.
 pub const OWN_PREFIX: &str = "x-grapevine-";
 
@@ -55,6 +53,18 @@ pub const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 // Lists of names are functions of their text: the compiler compares lengths first, which takes a quarter of what it takes
 // to search a list of `HeaderName`s.
+
+/// Headers that are read by their names, in whichever form they are.
+pub trait ReadHeaders {
+    /// The first value of `name`.
+    fn value_of(&self, name: &HeaderName) -> Option<&[u8]>;
+}
+
+impl ReadHeaders for HeaderMap {
+    fn value_of(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.get(name).map(HeaderValue::as_bytes)
+    }
+}
 
 /// Headers about one connection (RFC 9110 7.6.1), in addition to those that `Connection` names.
 pub(crate) fn names_hop_by_hop(name: &[u8]) -> bool {

@@ -13,10 +13,10 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::answer_headers::ReadHeaders;
 use crate::asked::usage;
 use crate::exchange::{Answer, AnswerBody};
 use crate::headers::MediaType;
+use crate::headers::ReadHeaders;
 use crate::peeked::Peeked;
 
 /// How much of an error's body is read. All that was seen in the wild fits.

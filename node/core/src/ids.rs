@@ -201,10 +201,6 @@ name!(
     RegionName, check_label
 );
 name!(
-    /// A cell of a mesh ([`crate::cells`]). At most 63 bytes.
-    CellName, check_label
-);
-name!(
     /// A kind of background work, such as `workflow:process`. At most 63 bytes.
     ServiceKey, check_service
 );

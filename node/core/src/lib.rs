@@ -7,8 +7,7 @@
 //! 2. [`outcome`]: how an attempt ended, and whom that counts against.
 //! 3. [`latency`], [`health`], [`limit`], [`cache_meter`]: what is known of one upstream; [`link`]: of the way to a peer;
 //!    [`share`] and [`pace`]: how much one sender may hold, and how fast it must send.
-//! 4. [`fact`], [`links`]: what nodes publish, whom they stay connected to, and to whom a rumor goes; [`cells`]: the same
-//!    between meshes.
+//! 4. [`fact`], [`links`]: what nodes publish, whom they stay connected to, and to whom a rumor goes.
 //! 5. [`view`]: the immutable picture the request path reads.
 //! 6. [`route`]: `plan`, a pure function over a view; [`residency`] and [`homes`]: where a
 //!    request may and should be answered.
@@ -36,7 +35,6 @@ pub mod admission;
 pub mod allowance;
 pub mod cache_meter;
 pub mod capacity;
-pub mod cells;
 pub mod connection;
 pub mod country;
 pub mod date;

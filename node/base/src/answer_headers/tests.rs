@@ -27,11 +27,8 @@ fn both(lines: &[(&str, &str)]) -> [AnswerHeaders; 2] {
     [HeadFields::new(head.into(), fields).into(), map.into()]
 }
 
-/// Names and values.
-type Pairs = Vec<(String, Vec<u8>)>;
-
 /// What is left, in an order that does not depend on the form.
-fn left(headers: &AnswerHeaders) -> Pairs {
+fn left(headers: &AnswerHeaders) -> Vec<(String, Vec<u8>)> {
     let pairs = headers.pairs().into_iter();
     let mut pairs: Vec<_> = pairs
         .map(|(name, value)| (name.to_owned(), value.to_vec()))
@@ -39,6 +36,9 @@ fn left(headers: &AnswerHeaders) -> Pairs {
     pairs.sort();
     pairs
 }
+
+/// Names and values.
+type Pairs = Vec<(String, Vec<u8>)>;
 
 /// The same is done to both forms, and leaves the same.
 fn alike<T: PartialEq + fmt::Debug>(

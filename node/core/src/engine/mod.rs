@@ -374,11 +374,8 @@ impl Engine {
         };
         if change != FactChange::Little {
             self.services = Some(Arc::new(fact.clone()));
-            self.publish(
-                Fact::Services(fact),
-                change == FactChange::Transition,
-                effects,
-            );
+            let urgent = change == FactChange::Transition;
+            self.publish(Fact::Services(fact), urgent, effects);
             self.view_becomes(ViewDue::Soon);
         }
     }

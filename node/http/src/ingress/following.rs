@@ -1,8 +1,8 @@
 //! Follows a stream of events that is passed on, so that it can be told at its end that it broke off.
 
 use bytes::Bytes;
-use grapevine_base::answer_headers::ReadHeaders;
 use grapevine_base::headers;
+use grapevine_base::headers::ReadHeaders;
 use grapevine_dialect::event_stream::{self, EventMessage, FrameBounds};
 use http::header;
 

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_base::answer_headers::{AnswerHeaders, ReadHeaders};
+use grapevine_base::answer_headers::AnswerHeaders;
 use grapevine_base::exchange::OwnAnswer;
 use grapevine_base::head_lines::HeadLines;
 use grapevine_base::headers;
+use grapevine_base::headers::ReadHeaders;
 use grapevine_core::ids::ModelName;
 use grapevine_core::request::FallbackStep;
 use grapevine_core::route::Choice;

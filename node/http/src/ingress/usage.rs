@@ -24,8 +24,8 @@ use std::sync::LazyLock;
 use memchr::memchr2;
 use memchr::memmem::Finder;
 
-use grapevine_base::answer_headers::ReadHeaders;
 use grapevine_base::headers;
+use grapevine_base::headers::ReadHeaders;
 use grapevine_core::native_path::MessagesForm;
 use grapevine_dialect::chunk::ChunkReader;
 use grapevine_dialect::event_stream;

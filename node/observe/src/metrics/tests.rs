@@ -16,6 +16,7 @@ use grapevine_core::ids::{
 };
 use grapevine_core::latency::ByClass;
 use grapevine_core::notice::Notice;
+use grapevine_core::reported::EngineMetrics;
 use grapevine_core::units::{Share, Tier, Weight};
 use grapevine_core::view::{NodeView, Reach, Routes, UpstreamStatus};
 
@@ -63,6 +64,7 @@ fn node(name: &str) -> NodeView {
                     whole: Some(Duration::from_millis(4_210)),
                     per_kib: Duration::ZERO,
                 },
+                load: Some(Box::default()),
                 ..FurtherFigures::default()
             },
             account: Some(Box::new(AccountFact {
@@ -77,7 +79,11 @@ fn node(name: &str) -> NodeView {
         stands_since: Instant::from_start(Duration::ZERO),
         again_at: None,
         in_flight: 1,
-        engine: None,
+        engine: Some(EngineMetrics {
+            running: 1,
+            cache_usage: Some(Share::clamped(0.5)),
+            ..EngineMetrics::default()
+        }),
         cache: half_cached(),
         last_failure: None,
         percentiles: ByClass::default(),

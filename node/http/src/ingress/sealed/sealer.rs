@@ -4,8 +4,8 @@
 //! each piece goes out with the one that came.
 
 use bytes::Bytes;
-use grapevine_base::answer_headers::ReadHeaders;
 use grapevine_base::headers;
+use grapevine_base::headers::ReadHeaders;
 use grapevine_core::seal::{self, Owner, SealedKind};
 use http::header;
 use ring::hmac;
