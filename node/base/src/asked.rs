@@ -5,6 +5,7 @@
 //! client asks reads it, and the node that serves a peer's request reads it again.
 
 mod conversation;
+pub mod twice;
 pub mod usage;
 
 use std::ops::Range;

@@ -5,7 +5,7 @@
 //! a request's body asks for), [`headers`], [`answer_headers`] and [`head_lines`], [`http1`], [`bodies`] (the memory that requests may hold), [`coding`] (bodies that
 //! are sent encoded), [`coarse`] (waits without a timer), [`overdue`], [`listener`]
 //! (what every listener does with its connections), [`limits`] (the purses of keys), [`readiness`] and [`vital`] (whether the node can serve),
-//! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`causes`], [`page`] and
+//! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`causes`], [`page`], [`peeked`] and
 //! [`table`] for the commands that call a node of this machine; `testing` for the tests of several crates.
 //!
 //! What this crate does not know: configuration files, routes, who calls whom.
@@ -32,6 +32,7 @@ pub mod listener;
 pub mod loopback;
 pub mod overdue;
 pub mod page;
+pub mod peeked;
 pub mod queue;
 pub mod readiness;
 pub mod scan;

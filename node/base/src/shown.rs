@@ -4,24 +4,20 @@
 //! [`PEEK_BYTES`] and for at most [`PEEK_TIME`], and then put back: the client gets every byte of it. Of a success only
 //! the first piece is looked at, which is at hand anyway.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use grapevine_core::outcome::{ErrorWords, Finding};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::asked::usage;
-use crate::exchange::{Answer, AnswerBody, CallFailure};
+use crate::exchange::{Answer, AnswerBody};
 use crate::headers::MediaType;
 use crate::headers::ReadHeaders;
+use crate::peeked::Peeked;
 
 /// How much of an error's body is read. All that was seen in the wild fits.
 const PEEK_BYTES: usize = 16 * 1_024;
@@ -257,45 +253,6 @@ async fn peek(mut body: AnswerBody) -> (Vec<u8>, Peeked) {
     }
     peeked.rest = Some(body);
     (read, peeked)
-}
-
-/// A body whose beginning was read before.
-#[derive(Default)]
-struct Peeked {
-    frames: VecDeque<Frame<Bytes>>,
-    failure: Option<CallFailure>,
-    /// What was not read; `None` where it had ended.
-    rest: Option<AnswerBody>,
-}
-
-impl Body for Peeked {
-    type Data = Bytes;
-    type Error = CallFailure;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, CallFailure>>> {
-        if let Some(frame) = self.frames.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        if let Some(failure) = self.failure.take() {
-            return Poll::Ready(Some(Err(failure)));
-        }
-        match &mut self.rest {
-            Some(rest) => Pin::new(rest).poll_frame(context),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let is_over = self.rest.as_ref().is_none_or(Body::is_end_stream);
-        self.frames.is_empty() && self.failure.is_none() && is_over
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
-    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use grapevine_core::outcome::RetryOn;
 use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::Residency;
 use grapevine_core::route::Strategy;
+use grapevine_core::units::Share;
 use http::HeaderValue;
 
 use super::address::{BaseUrl, HostPort, Network};
@@ -222,6 +223,8 @@ pub struct RoutingConfig {
     pub fallback_models: BTreeMap<ModelName, FallbackModels>,
     /// How much of what a warm cache saves counts against a nearer upstream.
     pub cache_weight: f64,
+    /// The share of all requests that may be sent a second time beside an attempt that is late; `None` is none of them.
+    pub hedge: Option<Share>,
     /// What ids of upstreams are sealed with.
     pub seal: SealSource,
 }
@@ -235,6 +238,7 @@ impl Default for RoutingConfig {
             retry_on: RetryOn::default(),
             fallback_models: BTreeMap::new(),
             cache_weight: 0.0,
+            hedge: None,
             seal: SealSource::Kept(PathBuf::from("grapevine-seal-node.key")),
         }
     }

@@ -1,6 +1,8 @@
 //! The configuration for the operator's eyes: in the form of the file, defaults filled in, secrets out.
 
 mod auth;
+mod fallback;
+mod hedge;
 mod limits;
 mod load;
 mod oidc;
@@ -10,8 +12,6 @@ use grapevine_core::dialect::{Dialect, PermittedLoss};
 use grapevine_core::engine::Probe;
 use grapevine_core::forwarding::ExtraPath;
 use grapevine_core::homes::Home;
-use grapevine_core::ids::ModelName;
-use grapevine_core::request::FallbackModels;
 use grapevine_core::residency::{Residency, Rule, Unknown};
 use grapevine_keys::rights::KeyWeight;
 use http::{HeaderName, HeaderValue};
@@ -253,13 +253,13 @@ fn routing(routing: &RoutingConfig) -> Value {
         "attempts": routing.attempts_max,
         "deadline": format_duration(routing.deadline),
         "retry_on": words.chain(retry_on.statuses.iter().map(|status| json!(status))).collect::<Vec<_>>(),
-        "hedge": "off",
+        "hedge": hedge::shown(routing.hedge),
         "cache_weight": routing.cache_weight,
         "seal_keys": match &routing.seal {
             SealSource::Written(secrets) => Some(vec![REDACTED; secrets.len()]),
             SealSource::Authority(_) | SealSource::Kept(_) => None,
         },
-        "fallback_models": routing.fallback_models.iter().map(fallback).collect::<Map<_, _>>(),
+        "fallback_models": routing.fallback_models.iter().map(fallback::shown).collect::<Map<_, _>>(),
     })
 }
 
@@ -269,12 +269,6 @@ fn lossy(lossy: &PermittedLoss) -> Value {
         PermittedLoss::Anything => json!("allow"),
         PermittedLoss::Listed(paths) => json!(texts(paths)),
     }
-}
-
-fn fallback((model, fallback): (&ModelName, &FallbackModels)) -> (String, Value) {
-    let on = fallback.on.iter().map(|cause| cause.as_str());
-    let shown = json!({"models": texts(&fallback.models), "on": on.collect::<Vec<_>>()});
-    (model.to_string(), shown)
 }
 
 fn geo(geo: &GeoConfig, residency: &Residency) -> Value {
@@ -341,6 +335,7 @@ fn key(key: &KeyConfig) -> Value {
         "concurrency": key.limits.concurrency,
         "limits": limits::of_models(&key.model_limits),
         "weight": key.weight.map(KeyWeight::get),
+        "hedge": hedge::of_key(key.hedge),
         "expires": key.expires_at.map(|at| CalendarDay::of(at).to_string()),
     })
 }

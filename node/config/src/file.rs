@@ -9,6 +9,7 @@ mod dns;
 mod fallback;
 mod forward;
 mod geo;
+mod hedge;
 mod log;
 mod lossy;
 mod oidc;
@@ -33,6 +34,7 @@ pub use dns::DnsFile;
 pub use fallback::{FallbackFile, FallbackWord, LimitedFallbackFile};
 pub use forward::{ForwardFile, LimitedForwardFile};
 pub use geo::{GeoFile, HomeFile, ResidencyFile, UnknownWord};
+pub use hedge::{BudgetedHedgeFile, HedgeAfterWord, HedgeFile, HedgeWord, KeyHedgeWord};
 pub use log::{LogFile, LogFormatWord};
 pub use lossy::{LossyFile, LossyWord};
 pub use oidc::{OidcClientsFile, OidcFile, WordsFile};
@@ -225,8 +227,8 @@ pub struct RoutingFile {
     /// of a stream), answer_timeout (for a whole answer, which may have been billed), 5xx, or a status from 400 to
     /// 599. Default: [connect, timeout, 408, 429, 5xx].
     pub retry_on: Option<Vec<Item<RetryText>>>,
-    /// Whether a second attempt is sent before the first has failed. Default: off.
-    pub hedge: Option<HedgeWord>,
+    /// Whether a second attempt is sent beside one that is late, within which share of all requests. Default: off.
+    pub hedge: Option<HedgeFile>,
     /// How much of the time that a warm prompt cache is expected to save counts against a nearer upstream, 0 to 10: 0
     /// counts none, 1 all of it, and more what the saved tokens are worth beside. Only with the strategy latency.
     /// Default: 0.
@@ -257,14 +259,6 @@ pub enum StrategyWord {
     Weighted,
     /// The lowest share of its limit in use.
     LeastBusy,
-}
-
-/// Whether a second attempt is sent before the first has failed.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum HedgeWord {
-    /// Never.
-    Off,
 }
 
 /// Limits on clients' requests and connections.

@@ -15,6 +15,7 @@ mod low;
 mod recent;
 mod shape;
 mod size;
+mod spread;
 mod tries;
 mod upstream;
 
@@ -24,6 +25,8 @@ pub use low::Low;
 pub use shape::{AnswerClass, ByClass, RequestShape};
 use size::SizeEffect;
 pub use size::size_adds;
+pub use spread::AnswerTimes;
+use spread::Spread;
 pub use tries::{TRIED_AGAIN_AFTER, Tries};
 pub use upstream::{Latencies, LatencyFigures};
 
@@ -73,8 +76,8 @@ pub struct Latency {
     /// When an answer began last; `None` before the first.
     answered_at: Option<Instant>,
     sampled_at: Instant,
-    /// In microseconds, as measured.
-    samples: Ring<WINDOW>,
+    /// As measured.
+    samples: Spread,
     /// Without what sizes add.
     recent: Recent,
     /// Of these; before the first sample, of the wait.
@@ -102,7 +105,7 @@ impl Latency {
             size: SizeEffect::default(),
             answered_at: None,
             sampled_at: now,
-            samples: Ring::default(),
+            samples: Spread::default(),
             recent: Recent::default(),
         }
     }
@@ -199,7 +202,7 @@ impl Latency {
     /// The 50th and the 99th percentile of the last samples, whatever their prompts. Sorts: for the operator, not for
     /// routing.
     pub fn percentiles(&self) -> (Duration, Duration) {
-        let mut sorted = self.samples.0.clone();
+        let mut sorted = self.samples.samples.0.clone();
         if sorted.is_empty() {
             return (self.average, self.average);
         }
@@ -211,9 +214,15 @@ impl Latency {
         (at(0.50), at(0.99))
     }
 
+    /// The 95th percentile of the last samples, whatever their prompts, renewed with every eighth; `None` before there
+    /// are twenty.
+    pub const fn p95(&self) -> Option<Duration> {
+        self.samples.p95()
+    }
+
     /// The 99th percentile of the last samples; `None` before the first. Sorts: for what happens rarely.
     pub fn p99(&self) -> Option<Duration> {
-        (!self.samples.0.is_empty()).then(|| self.percentiles().1)
+        (!self.samples.samples.0.is_empty()).then(|| self.percentiles().1)
     }
 }
 

@@ -49,6 +49,7 @@ pub mod geo_point;
 pub mod guesses;
 pub mod handover;
 pub mod health;
+pub mod hedge_budget;
 pub mod homes;
 pub mod ids;
 pub mod latency;

@@ -87,6 +87,9 @@ const RESERVE: i64 = 100 * RETRY;
 /// A retry for a client that is itself retrying costs more, since both multiply.
 const RETRYING_CLIENT_FACTOR: i64 = 2;
 
+/// Answers of one node that are kept at a time until they are whole.
+pub const RESTS_MAX: u32 = 512;
+
 /// Keeps retries from multiplying an outage: in the long run a fifth of the requests.
 ///
 /// A token bucket (Finagle's `RetryBudget`), not a share of the requests in flight (Envoy's): when an upstream dies,
@@ -101,6 +104,8 @@ struct Balance {
     requests: AtomicU32,
     /// In thousandths of a retry.
     retries: AtomicI64,
+    /// Answers that are kept until they are whole.
+    rests: AtomicU32,
 }
 
 impl RetryBudget {
@@ -127,6 +132,11 @@ impl RetryBudget {
     /// How many requests are in flight.
     pub fn requests(&self) -> u32 {
         self.0.requests.load(Ordering::Relaxed)
+    }
+
+    /// How many answers are kept until they are whole.
+    pub fn rests(&self) -> u32 {
+        self.0.rests.load(Ordering::Relaxed)
     }
 
     /// Takes one retry; false when the budget is spent.
@@ -159,6 +169,24 @@ impl RequestGuard {
     /// Takes one retry; false when the budget is spent.
     pub fn take_retry(&self, client_is_retrying: bool) -> bool {
         self.0.take_retry(client_is_retrying)
+    }
+
+    /// Counts an answer that is kept until it is whole, until the guard is dropped; `None` where [`RESTS_MAX`] are.
+    pub fn await_rest(&self) -> Option<RestGuard> {
+        let balance = &self.0.0;
+        let below = |count: u32| (count < RESTS_MAX).then(|| count + 1);
+        let entered = (balance.rests).fetch_update(Ordering::Relaxed, Ordering::Relaxed, below);
+        entered.is_ok().then(|| RestGuard(Arc::clone(balance)))
+    }
+}
+
+/// One answer that is kept until it is whole; ends when dropped.
+#[derive(Debug)]
+pub struct RestGuard(Arc<Balance>);
+
+impl Drop for RestGuard {
+    fn drop(&mut self) {
+        self.0.rests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -7,8 +7,9 @@
 //!
 //! The driver's loop: [`Request::start`] with a plan, then for each [`Action`] what its documentation says, until
 //! [`Action::Relay`] or [`Action::Fail`]. After the relay it reports how the body ended. [`Request::reports`] holds
-//! what must go to the engine, after every call. Attempts have ids, so that more than one may be in flight at once;
-//! today one is.
+//! what must go to the engine, after every call. Attempts have ids, since two may be in flight at once: where
+//! [`Request::hedge_at`] passes, [`Request::hedge`] may begin a second one beside the first. After every event the driver
+//! drops what it does for attempts that are not [in flight](Request::is_in_flight) any more.
 //!
 //! Invariants: at most `attempts_max` attempts begin; every attempt that begins is reported once; nothing is
 //! relayed after another answer was.
@@ -17,6 +18,9 @@ mod action;
 mod attempts;
 mod call;
 mod fallback;
+mod hedge;
+mod progress;
+mod rest;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -28,15 +32,18 @@ use std::time::Duration;
 pub use action::{Action, AttemptEvent, AttemptId, EndedAttempt, RequestError};
 pub use call::{LongWait, RequestReport, UpstreamCall};
 pub use fallback::{FallbackCause, FallbackModels, FallbackStep};
-pub use terms::{FailoverPolicy, RequestPriority, RequestTerms};
+pub use hedge::{HEDGE_AFTER_MIN, HedgeResult, late_after};
+pub use rest::{REST_AWAITED_MAX, REST_BYTES_MAX};
+pub use terms::{FailoverPolicy, HedgeTerms, RequestPriority, RequestTerms};
 
 use crate::Instant;
 use crate::engine::Event;
 use crate::fact::Load;
-use crate::limit::{InFlightGuard, RequestGuard};
+use crate::limit::{InFlightGuard, RequestGuard, RestGuard};
 use crate::outcome::{Blame, Finding, Next, Outcome};
 use crate::route::{Choice, Plan, PlanError};
 use crate::view::UpstreamView;
+use hedge::Hedge;
 
 /// One request; see the module.
 #[derive(Debug)]
@@ -49,7 +56,10 @@ pub struct Request {
     is_last_resort: bool,
     /// A second plan was made, after a peer refused and reported its true load.
     is_replanned: bool,
+    /// The attempt in flight; of two, the one that things happened to last.
     in_flight: Option<Attempt>,
+    /// The second attempt beside it; `None` where there may be none.
+    hedge: Option<Box<Hedge>>,
     ended: Vec<EndedAttempt>,
     /// The changes of model so far.
     fallbacks: Vec<FallbackStep>,
@@ -76,12 +86,16 @@ struct Attempt {
     call: UpstreamCall,
     /// How it ends when its body does; `None` before the head.
     status: Option<Outcome>,
-    _in_flight: InFlightGuard,
+    /// Its slot among the answers whose rest is awaited; `None` where that is not so.
+    rest: Option<RestGuard>,
+    /// `None` where there was no room for it.
+    _in_flight: Option<InFlightGuard>,
 }
 
 impl Request {
     /// A request that was let in and counted by `guard`.
-    pub fn new(terms: RequestTerms, guard: RequestGuard) -> Self {
+    pub fn new(mut terms: RequestTerms, guard: RequestGuard) -> Self {
+        let hedge = Hedge::of(std::mem::take(&mut terms.hedge));
         Self {
             terms,
             guard,
@@ -89,6 +103,7 @@ impl Request {
             is_last_resort: false,
             is_replanned: false,
             in_flight: None,
+            hedge,
             ended: Vec::new(),
             fallbacks: Vec::new(),
             refused: Vec::new(),
@@ -146,19 +161,22 @@ impl Request {
         if self.held == Some(attempt) {
             return match event {
                 AttemptEvent::Head { .. } => None,
-                AttemptEvent::FirstByte { .. } => Some(Action::Relay(attempt)),
+                AttemptEvent::FirstByte { .. } | AttemptEvent::FirstPiece { .. } => {
+                    Some(Action::Relay(attempt))
+                }
                 // Only its head ever came: an error of our own explains more.
                 AttemptEvent::Failed { .. } => Some(Action::Fail(self.error.clone())),
                 AttemptEvent::Stalled => None,
             };
         }
+        self.turn_to(attempt);
         if self.in_flight.as_ref().is_none_or(|it| it.id != attempt) {
             return None;
         }
-        if matches!(event, AttemptEvent::Stalled) && !self.may_move() {
+        if matches!(event, AttemptEvent::Stalled) && self.beside().is_none() && !self.may_move() {
             return None;
         }
-        Some(match event {
+        match event {
             AttemptEvent::Head {
                 status,
                 retry_after,
@@ -174,9 +192,13 @@ impl Request {
                 };
                 self.head_came(now, attempt, outcome, detail)
             }
+            AttemptEvent::FirstPiece { bytes, length } => {
+                self.first_byte_came(now);
+                Some(self.first_piece_came(now, attempt, bytes, length))
+            }
             AttemptEvent::FirstByte { finding: None } => {
                 self.first_byte_came(now);
-                Action::Relay(attempt)
+                Some(self.relay(now, attempt))
             }
             AttemptEvent::FirstByte {
                 finding: Some(finding),
@@ -198,7 +220,7 @@ impl Request {
                 self.load_came(load, true);
                 self.failed(now, outcome, detail, has_load)
             }
-        })
+        }
     }
 
     /// The pause of [`Action::Pause`] is over.
@@ -237,58 +259,8 @@ impl Request {
 
     /// The relayed answer broke off, or nobody waits any more. Does nothing where no attempt is in flight.
     pub fn broke_off(&mut self, now: Instant, outcome: Outcome, detail: Option<String>) {
+        self.end_beside(now, outcome, None);
         self.end(now, outcome, detail);
-    }
-
-    /// The reports for the engine since the last call, in order.
-    #[must_use]
-    pub fn reports(&mut self) -> Vec<RequestReport> {
-        std::mem::take(&mut self.reports)
-    }
-
-    /// Attempts that another plan may have; at least 1.
-    pub fn attempts_left(&self) -> u32 {
-        let max = self.attempts_max();
-        max.saturating_sub(self.attempts()).max(1)
-    }
-
-    /// Attempts begun so far, with those that found no room.
-    pub fn attempts(&self) -> u32 {
-        let ended = u32::try_from(self.ended.len()).unwrap_or(u32::MAX);
-        ended.saturating_add(u32::from(self.in_flight.is_some()))
-    }
-
-    /// The attempt whose answer is kept for when nothing better comes.
-    pub const fn held(&self) -> Option<AttemptId> {
-        self.held
-    }
-
-    /// When the attempt in flight began.
-    pub fn began_at(&self) -> Option<Instant> {
-        Some(self.in_flight.as_ref()?.call.began_at())
-    }
-
-    /// The attempt in flight.
-    pub fn in_flight(&self) -> Option<AttemptId> {
-        Some(self.in_flight.as_ref()?.id)
-    }
-
-    /// Attempts that are over, in their order.
-    pub fn ended(&self) -> &[EndedAttempt] {
-        &self.ended
-    }
-
-    /// From the start of the attempt with the last answer to the first byte of it; zero where none came.
-    pub const fn first_byte(&self) -> Duration {
-        self.first_byte
-    }
-
-    /// Hands over the attempts that are over and the rest of the plan, for the record. Of a request that goes no further.
-    pub fn take_history(&mut self) -> (Vec<EndedAttempt>, VecDeque<Choice>) {
-        (
-            std::mem::take(&mut self.ended),
-            std::mem::take(&mut self.plan),
-        )
     }
 
     fn load_came(&mut self, load: Option<Load>, is_urgent: bool) {
@@ -311,7 +283,7 @@ impl Request {
         attempt: AttemptId,
         outcome: Outcome,
         detail: Option<String>,
-    ) -> Action {
+    ) -> Option<Action> {
         let verdict = outcome.verdict(&self.terms.policy.retry_on);
         let cause = outcome.finding().and_then(FallbackCause::of);
         let cause = cause.filter(|cause| self.may_fall_back(*cause));
@@ -319,7 +291,7 @@ impl Request {
             if let Some(attempt) = &mut self.in_flight {
                 attempt.status = Some(outcome);
             }
-            return Action::AwaitBody(attempt);
+            return Some(Action::AwaitBody(attempt));
         }
         self.first_byte_came(now);
         self.end(now, outcome, detail);
@@ -327,36 +299,61 @@ impl Request {
         if outcome.finding().is_some_and(Finding::may_be_given) {
             self.held = Some(attempt);
         }
-        match cause {
-            Some(cause) => self.change_model(cause, verdict.costs_retry),
-            None => self.go_on(now, verdict.costs_retry),
+        if let Some(cause) = cause {
+            // The other of two asks the model that cannot.
+            self.end_beside(now, Outcome::Cancelled, None);
+            return Some(self.change_model(cause, verdict.costs_retry));
         }
+        if self.goes_on_beside() {
+            return None;
+        }
+        Some(self.go_on(now, verdict.costs_retry))
     }
 
     fn first_byte_came(&mut self, now: Instant) {
         if let Some(attempt) = &mut self.in_flight {
-            self.first_byte = attempt.call.first_byte_came(now);
+            self.first_byte = match &attempt.rest {
+                None => attempt.call.first_byte_came(now),
+                // The upstream began before: the client waits for all of it.
+                Some(_) => now.since(attempt.call.began_at()),
+            };
         }
     }
 
-    fn failed(&mut self, now: Instant, outcome: Outcome, detail: String, has_load: bool) -> Action {
-        let has_head = self
-            .in_flight
-            .as_ref()
-            .is_some_and(|it| it.status.is_some());
+    fn failed(
+        &mut self,
+        now: Instant,
+        outcome: Outcome,
+        detail: String,
+        has_load: bool,
+    ) -> Option<Action> {
+        let in_flight = self.in_flight.as_ref();
+        let (has_head, has_begun) = in_flight.map_or((false, false), |it| {
+            (it.status.is_some(), it.rest.is_some())
+        });
         let outcome = match outcome {
             // Nothing of the body was seen: a connection that broke early.
-            Outcome::BrokenOff if has_head => Outcome::Reset,
+            Outcome::BrokenOff if has_head && !has_begun => Outcome::Reset,
             outcome => outcome,
         };
-        let verdict = outcome.verdict(&self.terms.policy.retry_on);
+        let judged = match has_begun {
+            true => rest::as_before_commit(outcome),
+            false => outcome,
+        };
+        let verdict = judged.verdict(&self.terms.policy.retry_on);
         if let (Outcome::Refused(_), Some(attempt)) = (outcome, &self.in_flight) {
             self.refused
                 .push(Arc::clone(&attempt.choice.candidate.upstream));
         }
         self.end(now, outcome, Some(detail));
         self.error = RequestError::Failed(outcome);
-        match verdict.next {
+        if matches!(outcome, Outcome::Cancelled | Outcome::DeadlinePassed) {
+            self.end_beside(now, outcome, None);
+        }
+        if self.goes_on_beside() {
+            return None;
+        }
+        Some(match verdict.next {
             Next::Answer | Next::Stop => self.last_answer(),
             // The peer's state is newer than the plan: plan again, once.
             Next::GoOn if has_load && !self.is_replanned => {
@@ -364,7 +361,7 @@ impl Request {
                 Action::Plan
             }
             Next::GoOn => self.go_on(now, verdict.costs_retry && !has_load),
-        }
+        })
     }
 
     fn go_on(&mut self, now: Instant, costs_retry: bool) -> Action {
@@ -392,7 +389,7 @@ impl Request {
 
     fn end(&mut self, now: Instant, outcome: Outcome, detail: Option<String>) {
         if let Some(attempt) = self.in_flight.take() {
-            self.over(now, attempt.choice, attempt.call, outcome, detail);
+            self.over(now, attempt, outcome, detail);
         }
     }
 }

@@ -106,6 +106,9 @@ pub struct Candidate {
     pub whole_measured: bool,
     /// When it was asked last for either.
     pub tries: ByClass<Tries>,
+    /// The 95th percentile of the times that this node saw until a first byte came from there, with the way; `None`
+    /// where it saw too few.
+    pub p95: ByClass<Option<Duration>>,
     /// Whether it was the best before, and stays it until another is clearly better, or an own one about as good.
     pub incumbent: bool,
 }

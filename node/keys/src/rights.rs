@@ -100,6 +100,8 @@ pub struct KeyRights {
     pub model_limits: Option<Arc<ModelLimits>>,
     /// How many turns it has beside other keys where requests wait; `None` is one.
     pub weight: Option<KeyWeight>,
+    /// Whether its requests may be sent a second time beside an attempt that is late, where a node does that.
+    pub hedge: bool,
 }
 
 /// Everything that clients may do, without a limit.
@@ -114,6 +116,7 @@ impl Default for KeyRights {
             limits: KeyLimits::default(),
             model_limits: None,
             weight: None,
+            hedge: true,
         }
     }
 }
@@ -203,6 +206,9 @@ pub(super) struct RightsText {
     model_limits: Option<BTreeMap<String, KeyLimits>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<KeyWeight>,
+    /// Written only where it is false: a node of an earlier version refuses a token whose fields it does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hedge: Option<bool>,
 }
 
 impl RightsText {
@@ -229,6 +235,7 @@ impl RightsText {
             limits: rights.limits,
             model_limits,
             weight: rights.weight,
+            hedge: (!rights.hedge).then_some(false),
         }
     }
 
@@ -273,6 +280,7 @@ impl RightsText {
             limits: self.limits,
             model_limits,
             weight: self.weight,
+            hedge: self.hedge.unwrap_or(true),
         };
         let is_workers = rights.scopes.contains(&KeyScope::Services);
         (is_workers == rights.services.is_some()).then_some(rights)
@@ -297,6 +305,7 @@ mod tests {
                 [(ModelName::new("gpt-4o").expect("a name"), limits)].into(),
             )),
             weight: "3".parse().ok(),
+            hedge: false,
             ..KeyRights::default()
         };
         let text = serde_json::to_string(&RightsText::of(&rights)).expect("JSON");

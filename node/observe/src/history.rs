@@ -140,6 +140,7 @@ impl RequestRecord {
             "key": self.key.as_deref(),
             "key_id": self.key_id.as_ref().map(|id| id.as_str()),
             "residency": self.residency.as_deref(),
+            "hedge": self.hedge.as_ref().map(|hedge| hedge.result.as_str()),
             "error": self.error,
             "kind": self.kind.as_str(),
             "forwarded_as": self.forwarded_as.as_deref(),

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::record::RequestRecord;
 
+/// The outcome of the call that was cancelled, since another one of its request answered first.
+const HEDGE_LOST: &str = "hedge_lost";
+
 /// One finished request: who, what, where, how much. Never what was said, and no key but its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerRow {
@@ -49,6 +52,32 @@ pub struct LedgerRow {
 }
 
 impl LedgerRow {
+    /// The row of the attempt of `record` that was cancelled, since another one answered first: a call that its upstream
+    /// will bill, at least for the prompt. Its id is that of the request's own row.
+    pub fn of_loser(record: &RequestRecord, region: &RegionName) -> Option<Self> {
+        let loser = record.hedge.as_deref()?.loser.as_ref()?;
+        let served = &loser.served;
+        Some(Self {
+            upstream: Some(served.upstream.to_string()),
+            node: Some(served.node.to_string()),
+            account: served.account.as_ref().map(ToString::to_string),
+            region: served.region.to_string(),
+            tokens_in: loser.input,
+            tokens_cached: None,
+            tokens_cache_written: None,
+            tokens_out: None,
+            cost_nano_usd: loser.cost.map(|NanoUsd(nano)| nano),
+            partial: true,
+            outcome: HEDGE_LOST.to_owned(),
+            ..Self::of(record, region)
+        })
+    }
+
+    /// Whether it is of a second call of a request that has a row of its own.
+    pub fn is_second_call(&self) -> bool {
+        self.outcome == HEDGE_LOST
+    }
+
     /// The row of `record`, at a node in `region`.
     pub fn of(record: &RequestRecord, region: &RegionName) -> Self {
         let served = record.served.as_ref();

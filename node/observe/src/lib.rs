@@ -4,6 +4,7 @@
 //! request), [`spans`] (its spans), [`otlp`] (their export).
 
 pub mod accounts;
+mod answers;
 mod bodies;
 pub mod credentials;
 pub mod dns;

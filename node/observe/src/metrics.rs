@@ -23,6 +23,7 @@ use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
 use grapevine_base::queue::QueueHandle;
 use grapevine_base::websocket::counts::TunnelCounts;
+use grapevine_core::limit::RetryBudget;
 use grapevine_core::request::FallbackCause;
 use grapevine_core::view::View;
 use grapevine_keys::ring::KeyRing;
@@ -32,6 +33,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::accounts::AccountMetrics;
+use super::answers::AnswerMetrics;
 use super::bodies::BodyMemory;
 use super::credentials::CredentialMetrics;
 use super::dns::DnsQueries;
@@ -91,6 +93,7 @@ struct Inner {
     keys: KeyMetrics,
     limits: LimitMetrics,
     accounts: AccountMetrics,
+    answers: AnswerMetrics,
     queue: QueueMetrics,
     tunnels: TunnelMetrics,
     dns: DnsQueries,
@@ -192,6 +195,7 @@ impl Metrics {
         metrics.connections.request_ended(record.error);
         metrics.usage.request(record, view);
         metrics.accounts.request(record);
+        metrics.answers.request(record);
     }
 
     /// The counts of the DNS server.
@@ -217,6 +221,11 @@ impl Metrics {
     /// The metrics of accounts.
     pub fn accounts(&self) -> AccountMetrics {
         self.0.accounts.clone()
+    }
+
+    /// Shows the answers on their way that `budget` counts.
+    pub fn show_budget(&self, budget: RetryBudget) {
+        self.0.answers.show(budget);
     }
 
     /// Shows the requests that wait in `queue`.
@@ -285,6 +294,7 @@ impl Metrics {
         metrics.keys.read();
         metrics.limits.read();
         metrics.accounts.read(view);
+        metrics.answers.read();
         metrics.queue.read();
         metrics.tunnels.read();
     }
@@ -321,6 +331,7 @@ impl Inner {
             keys: KeyMetrics::register(families),
             limits: LimitMetrics::register(families),
             accounts: AccountMetrics::register(families),
+            answers: AnswerMetrics::register(families),
             queue: QueueMetrics::register(families),
             tunnels: TunnelMetrics::register(families),
             dns: DnsQueries::default(),

@@ -228,6 +228,7 @@ mod tests {
             kind: RequestKind::Client,
             trace: None,
             forwarded_as: None,
+            hedge: None,
         }
     }
 

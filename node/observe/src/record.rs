@@ -6,6 +6,7 @@
 //! nothing in it is a slice of what a connection read: foreign text is an [`Excerpt`] or a bounded name.
 
 mod begun;
+mod hedge;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -26,6 +27,8 @@ use grapevine_core::route::{Choice, Cost};
 use grapevine_keys::token::KeyId;
 use http::Method;
 use tokio::sync::mpsc;
+
+pub use hedge::{HedgeLoser, HedgeRecord};
 
 use super::excerpt::Excerpt;
 use super::trace::Trace;
@@ -64,6 +67,8 @@ pub struct RequestRecord {
     pub served: Option<Served>,
     /// The client's assumed location.
     pub client: ClientRecord,
+    /// What became of its second attempt beside a late one; `None` where none was due.
+    pub hedge: Option<Box<HedgeRecord>>,
     /// The attempts in order.
     pub attempts: Vec<AttemptRecord>,
     /// What the plan had beyond the attempts, in its order.

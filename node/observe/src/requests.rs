@@ -22,6 +22,7 @@ pub fn log(record: &RequestRecord) {
         model = record.model.as_ref().map(|model| model.as_str()),
         dialect = record.dialect.as_ref().map(Excerpt::as_str),
         fallback = record.fallback(),
+        hedge = record.hedge.as_ref().map(|hedge| hedge.result.as_str()),
         key = record.key.as_deref(),
         status = record.status,
         node.name = served.map(|served| served.node.as_str()),

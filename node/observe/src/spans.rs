@@ -113,6 +113,10 @@ fn entry(record: &RequestRecord, trace: &Trace) -> Span {
             record.dialect.as_ref().map(Excerpt::as_str),
         )
         .some("grapevine.fallback", record.fallback().as_deref())
+        .some(
+            "grapevine.hedge",
+            record.hedge.as_ref().map(|hedge| hedge.result.as_str()),
+        )
         .number("gen_ai.usage.input_tokens", record.tokens.input)
         .number("gen_ai.usage.output_tokens", record.tokens.output)
         .text("grapevine.request.id", &record.id)

@@ -11,6 +11,7 @@ use grapevine_core::connection::Patience;
 use grapevine_core::engine::{Identity, Models, Probe, UpstreamSpec};
 use grapevine_core::fact::{Public, ServicesFact};
 use grapevine_core::geo_point::GeoPoint;
+use grapevine_core::hedge_budget::HedgeBudget;
 use grapevine_core::ids::{Generation, UpstreamName};
 use grapevine_core::request::FailoverPolicy;
 use grapevine_core::work;
@@ -280,6 +281,7 @@ pub(super) fn filed_keys(config: &Config) -> Vec<StaticKey> {
                 model_limits: (!key.model_limits.is_empty())
                     .then(|| Arc::new(key.model_limits.clone())),
                 weight: key.weight,
+                hedge: key.hedge,
             },
             ..ClientKey::named(&key.name)
         };
@@ -305,6 +307,7 @@ pub(super) fn ingress_settings(config: &Config, ring: &KeyRing) -> ingress::Ingr
         forwarding: config.forwarding.clone(),
         strategy: config.routing.strategy,
         cache_weight: config.routing.cache_weight,
+        hedge: config.routing.hedge.map(HedgeBudget::of),
         seal_keys: seal::keys(&config.routing.seal),
         homes: config.geo.homes.clone(),
         residency: config.residency.clone(),

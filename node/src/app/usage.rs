@@ -106,10 +106,16 @@ impl UsageDesk {
             return;
         }
         let region = &self.0.region;
-        let entry = UsageEntry::of(record, region);
-        self.0.book.count(clock::wall(), &entry);
+        let lost = LedgerRow::of_loser(record, region);
+        let entries = lost.as_ref().map(UsageEntry::from);
+        for entry in [UsageEntry::of(record, region)].iter().chain(&entries) {
+            self.0.book.count(clock::wall(), entry);
+        }
         if let Some(ledger) = &self.0.ledger {
             ledger.record(LedgerRow::of(record, region));
+            if let Some(lost) = lost {
+                ledger.record(lost);
+            }
         }
     }
 

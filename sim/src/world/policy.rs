@@ -233,6 +233,7 @@ impl World {
             measured: true,
             whole_measured: true,
             tries: ByClass::default(),
+            p95: ByClass::default(),
             incumbent: false,
             account_rests_until: None,
         };

@@ -10,7 +10,8 @@ use grapevine_core::latency::STALL_MIN;
 use grapevine_core::limit::InFlightGuard;
 use grapevine_core::outcome::{Blame, Finding, Outcome};
 use grapevine_core::request::{
-    Action, AttemptEvent, AttemptId, FallbackModels, Request, RequestPriority, RequestTerms,
+    Action, AttemptEvent, AttemptId, FallbackModels, HedgeTerms, Request, RequestPriority,
+    RequestTerms,
 };
 use grapevine_core::residency::{ClientOrigin, Permitted, ResidencyQuestion};
 use grapevine_core::route::{Choice, RouteReason};
@@ -153,6 +154,7 @@ impl World {
             fallbacks: FallbackModels::default(),
             is_stream: client.asks.is_stream,
             shape,
+            hedge: HedgeTerms::Off,
             arrived_at: now,
             number: id,
             client: client.asks.client,
@@ -211,8 +213,8 @@ impl World {
                         self.on_attempt(id, attempt, failed(outcome, None))
                     }
                 },
-                // Here the first byte comes with the head.
-                Action::AwaitBody(attempt) => {
+                // Here the first byte comes with the head, and no event says that more is to come.
+                Action::AwaitBody(attempt) | Action::AwaitRest { attempt, .. } => {
                     let finding = self.hidden_in(id, attempt);
                     let came = AttemptEvent::FirstByte { finding };
                     self.on_attempt(id, attempt, came)

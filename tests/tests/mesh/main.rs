@@ -9,6 +9,8 @@ mod engines;
 mod flood;
 mod geography;
 mod harness;
+mod hedging;
+mod held_answers;
 mod issued_keys;
 mod layouts;
 mod limits;

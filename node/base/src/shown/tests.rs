@@ -2,7 +2,11 @@
 
 use http_body_util::{Full, StreamBody};
 
+use bytes::Bytes;
+use http_body::Frame;
+
 use super::*;
+use crate::exchange::CallFailure;
 
 fn answer(status: u16, kind: &'static str, body: &'static str) -> Answer {
     let mut headers = HeaderMap::new();

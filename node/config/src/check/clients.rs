@@ -12,7 +12,7 @@ use http::HeaderValue;
 
 use super::super::address::BaseUrl;
 use super::super::checked::{CorsOrigins, KeyConfig};
-use super::super::file::{CorsFile, Item, KeyFile};
+use super::super::file::{CorsFile, Item, KeyFile, KeyHedgeWord};
 use super::super::hash::KeyHash;
 use super::node::NAME_FORM;
 use super::{Checker, items};
@@ -124,6 +124,7 @@ impl Checker<'_> {
             limits,
             model_limits,
             weight: weight.and_then(|weight| weight.try_into().ok()),
+            hedge: !matches!(file.hedge, Some(KeyHedgeWord::Off)),
             expires_at: expires.map(CalendarDay::begins),
         })
     }

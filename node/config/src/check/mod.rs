@@ -14,6 +14,7 @@ mod forward;
 mod geo;
 mod gossip;
 mod health;
+mod hedge;
 mod key_limits;
 mod keys;
 mod load;

@@ -6,7 +6,7 @@ use grapevine_core::outcome::RetryOn;
 use grapevine_core::route::Strategy;
 
 use super::super::checked::{LimitsConfig, MeshConfig, NodeConfig, RoutingConfig, UpstreamConfig};
-use super::super::file::{HedgeWord, Item, LimitsFile, RetryText, RoutingFile, StrategyWord};
+use super::super::file::{Item, LimitsFile, RetryText, RoutingFile, StrategyWord};
 use super::super::text::{ByteSize, format_duration};
 use super::rights::RightsConfig;
 use super::{Checker, items};
@@ -33,8 +33,6 @@ impl Checker<'_> {
             Some(StrategyWord::Weighted) => Strategy::Weighted,
             Some(StrategyWord::LeastBusy) => Strategy::LeastBusy,
         };
-        // The only value there is: nothing to store.
-        let _: Option<HedgeWord> = file.hedge;
         let deadline = self.duration(
             "routing.deadline",
             file.deadline.as_ref(),
@@ -54,6 +52,7 @@ impl Checker<'_> {
             retry_on: self.retry_on(&file.retry_on),
             fallback_models: self.fallback_models(file.fallback_models.as_ref()),
             cache_weight: self.cache_weight(Some(file)),
+            hedge: self.hedge(file.hedge.as_ref()),
             seal,
         }
     }

@@ -33,6 +33,8 @@ pub struct KeyConfig {
     pub model_limits: ModelLimits,
     /// Its turns beside others'; `None` is one.
     pub weight: Option<KeyWeight>,
+    /// Whether its requests may be sent a second time beside an attempt that is late.
+    pub hedge: bool,
     /// It is refused from this time since the Unix epoch on; `None` is never.
     pub expires_at: Option<Duration>,
 }

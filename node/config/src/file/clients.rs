@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{CountText, DayText, DollarsText, DurationText, Item, SecretText, SizeText};
+use super::{
+    CountText, DayText, DollarsText, DurationText, Item, KeyHedgeWord, SecretText, SizeText,
+};
 
 /// A client API key.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -41,6 +43,9 @@ pub struct KeyFile {
     /// How many turns the key has where requests wait at an overloaded node, beside one of a key of weight 1: 1 to
     /// 1000. Default: 1.
     pub weight: Option<u64>,
+    /// Whether its requests may be sent a second time beside an attempt that is late, where routing.hedge says when: on or
+    /// off. Default: on.
+    pub hedge: Option<KeyHedgeWord>,
     /// The day from whose beginning (UTC) the key is refused, such as 2027-01-31. Default: never.
     pub expires: Option<DayText>,
 }

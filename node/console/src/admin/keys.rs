@@ -119,6 +119,9 @@ pub fn key_to_json(key: &Arc<ClientKey>) -> Value {
     if let Some(weight) = rights.weight {
         shown["weight"] = weight.get().into();
     }
+    if !rights.hedge {
+        shown["hedge"] = "off".into();
+    }
     shown
 }
 

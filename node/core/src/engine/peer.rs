@@ -152,6 +152,16 @@ impl Peer {
         let Some(remote) = self.upstreams.get_mut(&report.upstream) else {
             return;
         };
+        let (model, class) = (report.model.as_ref(), report.shape.class);
+        match (report.outcome.blame(), report.first_byte) {
+            (Blame::Success, Some(first_byte)) => {
+                remote.answer_times.answered(model, class, first_byte);
+            }
+            (_, Some(waited)) if report.outcome.is_in_vain() => {
+                remote.answer_times.waited_in_vain(model, class, waited);
+            }
+            _ => {}
+        }
         match report.outcome.verdict(&RetryOn::default()).blame {
             Blame::Success => remote.tries.answered(now),
             blame => {

@@ -10,7 +10,7 @@ use crate::cache_meter::CacheMeter;
 use crate::fact::{Load, Standing, UpstreamFact};
 use crate::ids::ModelName;
 use crate::latency::{
-    AnswerClass, ByClass, FirstByte, LatencyFigures, Low, TRIED_AGAIN_AFTER, Tries,
+    AnswerClass, AnswerTimes, ByClass, FirstByte, LatencyFigures, Low, TRIED_AGAIN_AFTER, Tries,
 };
 use crate::limit::InFlight;
 use crate::time::Instant;
@@ -30,6 +30,8 @@ pub(super) struct Remote {
     model_lows: BTreeMap<ModelName, ByClass<Option<Low>>>,
     /// The attempts of this node.
     pub(super) tries: Tries,
+    /// The answers that this node got.
+    pub(super) answer_times: AnswerTimes,
     pub(super) others_in_flight: u32,
     pub(super) in_flight: InFlight,
     pub(super) cache: CacheMeter,
@@ -54,6 +56,7 @@ impl Remote {
             lows: ByClass::default(),
             model_lows: BTreeMap::new(),
             tries: Tries::default(),
+            answer_times: AnswerTimes::default(),
             in_flight: InFlight::default(),
             cache: CacheMeter::default(),
             hot_until: None,
@@ -89,6 +92,7 @@ impl Remote {
             times: times(now, ttft, further.whole, self.lows),
             per_kib: further.per_kib,
             tries: self.tries_known(published_again),
+            p95: self.answer_times.p95(None),
         }
     }
 
@@ -127,6 +131,7 @@ impl Remote {
                 times: times(now, *ttft, further.whole, lows),
                 per_kib: further.per_kib,
                 tries,
+                p95: self.answer_times.p95(Some(model)),
             };
             (model.clone(), figures)
         };

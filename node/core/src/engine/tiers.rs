@@ -51,7 +51,9 @@ pub(super) fn tiers(
         let routes = by_tier.entry(upstream.tier).or_default();
         routes.dialects = routes.dialects.within(upstream.dialects);
         let incumbent = is_incumbent(upstream.tier, &upstream);
-        let LatencyFigures { times, tries, .. } = figures;
+        let LatencyFigures {
+            times, tries, p95, ..
+        } = figures;
         let stream = times.stream.or(priors.stream).unwrap_or(UNKNOWN);
         // Before the first whole answer anywhere, streams are compared: who is quicker there is quicker here.
         let whole = times.whole.or(priors.whole).unwrap_or(stream);
@@ -67,6 +69,7 @@ pub(super) fn tiers(
             measured: times.stream.is_some(),
             whole_measured: times.whole.is_some(),
             tries,
+            p95,
             incumbent,
         };
         let list = match candidate.is_usable(now) {

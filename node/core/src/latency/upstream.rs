@@ -38,6 +38,8 @@ pub struct LatencyFigures {
     pub per_kib: Duration,
     /// When it was asked last.
     pub tries: ByClass<Tries>,
+    /// The 95th percentile of the times to a first byte, where there are samples enough.
+    pub p95: ByClass<Option<Duration>>,
 }
 
 impl LatencyFigures {
@@ -55,6 +57,8 @@ impl LatencyFigures {
                 known => known,
             },
             tries: ByClass::each(|class| *known(class).tries.of(class)),
+            // Another model's says nothing of this one's.
+            p95: self.p95,
         }
     }
 }
@@ -82,6 +86,7 @@ impl Measured {
             times: ByClass::each(first_byte),
             per_kib: self.per_kib(),
             tries: self.tries,
+            p95: ByClass::each(|class| self.times.of(class).as_ref()?.p95()),
         }
     }
 }

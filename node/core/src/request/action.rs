@@ -47,6 +47,15 @@ pub enum Action {
     },
     /// Waits for the first piece of the answer's body: only then it is an answer.
     AwaitBody(AttemptId),
+    /// Keeps what came of the answer's body, and waits for the rest of it: until all of it is there, it turns out
+    /// to be longer than [`REST_BYTES_MAX`](super::REST_BYTES_MAX), or the time is over. Then it reports
+    /// [`AttemptEvent::FirstByte`], and where the answer breaks before, its failure: no client has seen anything of it.
+    AwaitRest {
+        /// The attempt whose answer it is.
+        attempt: AttemptId,
+        /// The end of the wait.
+        until: Instant,
+    },
     /// Gives the client this answer. It is the only one that it gets.
     Relay(AttemptId),
     /// Gives the client an error of this node's own.
@@ -69,7 +78,15 @@ pub enum AttemptEvent {
         /// The upstream's load as its owner reported it with the answer; `None` for an own upstream.
         load: Option<Load>,
     },
-    /// The first piece of the body came, or its clean end.
+    /// The first piece of the body came, and not all of it: the answer is no stream, and may be awaited whole.
+    FirstPiece {
+        /// The length of that piece.
+        bytes: u64,
+        /// That of the whole body, where the head has it.
+        length: Option<u64>,
+    },
+    /// The first piece of the body came, or its clean end; of an answer whose rest was awaited, all that it is to be
+    /// given with.
     FirstByte {
         /// What that piece shows, where it is none of the answers that the head announced.
         finding: Option<Finding>,
@@ -102,6 +119,8 @@ pub enum RequestError {
 /// An attempt that is over.
 #[derive(Debug)]
 pub struct EndedAttempt {
+    /// It.
+    pub id: AttemptId,
     /// The candidate.
     pub choice: Choice,
     /// The model that it was asked for, where the request names one.

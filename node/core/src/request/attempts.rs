@@ -85,7 +85,8 @@ impl Request {
 
     /// Whether the request was at this candidate's upstream before, and may go there again.
     pub(super) fn again(&self, choice: &Choice) -> Again {
-        if (self.in_flight.as_ref()).is_some_and(|it| is_same(&it.choice, choice)) {
+        let mut in_flight = self.in_flight.iter().chain(self.beside());
+        if in_flight.any(|it| is_same(&it.choice, choice)) {
             return Again::Never;
         }
         let is_it = |ended: &&EndedAttempt| is_same(&ended.choice, choice);
@@ -117,20 +118,23 @@ impl Request {
             is_doubtful: false,
         };
         let call = UpstreamCall::at(upstream, *scope, model.clone(), *shape, witness);
-        let Some(guard) = guard else {
-            let outcome = Outcome::Refused(Refusal::Full);
-            self.error = RequestError::Failed(outcome);
-            self.over(now, choice, call, outcome, None);
-            return None;
-        };
         let id = AttemptId(self.attempts());
-        self.in_flight = Some(Attempt {
+        let is_full = guard.is_none();
+        let attempt = Attempt {
             id,
             choice: choice.clone(),
             call,
             status: None,
+            rest: None,
             _in_flight: guard,
-        });
+        };
+        if is_full {
+            let outcome = Outcome::Refused(Refusal::Full);
+            self.error = RequestError::Failed(outcome);
+            self.over(now, attempt, outcome, None);
+            return None;
+        }
+        self.in_flight = Some(attempt);
         Some(Action::Try {
             attempt: id,
             choice,
@@ -180,11 +184,16 @@ impl Request {
     pub(super) fn over(
         &mut self,
         now: Instant,
-        choice: Choice,
-        mut call: UpstreamCall,
+        attempt: Attempt,
         outcome: Outcome,
         detail: Option<String>,
     ) {
+        let Attempt {
+            id,
+            choice,
+            mut call,
+            ..
+        } = attempt;
         if outcome.may_be_the_requests_fault() {
             let alike = self.ended.iter().filter(|ended| {
                 ended.outcome.is_alike(&outcome) && !is_same(&ended.choice, &choice)
@@ -208,14 +217,18 @@ impl Request {
         // Mostly there is one of each, and room for four is a page's worth.
         self.ended.reserve_exact(1);
         self.reports.reserve_exact(1);
-        self.ended.push(EndedAttempt {
+        // Of two in flight the second may end first.
+        let at = self.ended.partition_point(|ended| ended.id < id);
+        let ended = EndedAttempt {
+            id,
             choice,
             model: self.terms.model.clone(),
             outcome,
             began: call.began_at().since(self.terms.arrived_at),
             took: now.since(call.began_at()),
             detail,
-        });
+        };
+        self.ended.insert(at, ended);
         self.reports.push(call.ended(now, outcome, shown));
         self.defer_limited();
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::FallbackModels;
 use crate::Instant;
 use crate::forwarding::PathScope;
+use crate::hedge_budget::HedgeBudget;
 use crate::ids::ModelName;
 use crate::latency::RequestShape;
 use crate::outcome::RetryOn;
@@ -43,6 +44,18 @@ impl RequestPriority {
     }
 }
 
+/// Whether a request may be sent a second time beside an attempt that is late.
+#[derive(Clone, Debug, Default)]
+pub enum HedgeTerms {
+    /// No request may.
+    #[default]
+    Off,
+    /// Others may: it adds its share to their budget.
+    Once(HedgeBudget),
+    /// It may, out of this budget.
+    Twice(HedgeBudget),
+}
+
 /// What is known of a request when it is let in.
 #[derive(Clone, Debug)]
 pub struct RequestTerms {
@@ -62,6 +75,8 @@ pub struct RequestTerms {
     pub is_stream: bool,
     /// What its answer's time depends on.
     pub shape: RequestShape,
+    /// Whether it may be sent a second time beside an attempt that is late.
+    pub hedge: HedgeTerms,
     /// When it arrived.
     pub arrived_at: Instant,
     /// Names it among all that upstreams fail ([`Witness`](crate::health::Witness)).

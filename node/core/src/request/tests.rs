@@ -2,6 +2,8 @@
 
 use super::*;
 mod fallbacks;
+mod hedge;
+mod rest;
 
 use crate::account::{AccountSpec, QuotaScope};
 use crate::forwarding::PathScope;
@@ -31,6 +33,7 @@ fn choice(upstream: UpstreamView) -> Choice {
         measured: true,
         whole_measured: true,
         tries: ByClass::default(),
+        p95: ByClass::default(),
         incumbent: false,
         account_rests_until: None,
     });
@@ -78,6 +81,7 @@ fn terms() -> RequestTerms {
         fallbacks: FallbackModels::default(),
         is_stream: true,
         shape: RequestShape::default(),
+        hedge: HedgeTerms::Off,
         arrived_at: NOW,
         number: 1,
         client: 1,
@@ -130,6 +134,10 @@ fn short(action: &Action) -> String {
         Action::Try { choice, .. } => format!("try {}", choice.candidate.upstream.node),
         Action::Pause { until } => format!("pause {} ms", NOW.until(*until).as_millis()),
         Action::AwaitBody(attempt) => format!("await {}", attempt.index()),
+        Action::AwaitRest { attempt, until } => {
+            let waits = NOW.until(*until).as_millis();
+            format!("await the rest of {} until {waits} ms", attempt.index())
+        }
         Action::Relay(attempt) => format!("relay {}", attempt.index()),
         Action::Fail(RequestError::Failed(outcome)) => format!("fail {}", outcome.as_str()),
         Action::Fail(error) => format!("fail {error:?}"),

@@ -183,6 +183,8 @@ pub enum RouteReason {
     Fallback,
     /// For another model, which stands in for the one that was asked for.
     FallbackModel,
+    /// Beside another one that is late.
+    Hedge,
     /// Nothing is usable; this one is the least bad.
     LastResort,
 }
@@ -266,6 +268,7 @@ impl RouteReason {
             Self::Exploration => "exploration",
             Self::Fallback => "fallback",
             Self::FallbackModel => "fallback-model",
+            Self::Hedge => "hedge",
             Self::LastResort => "last-resort",
         }
     }

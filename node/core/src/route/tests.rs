@@ -101,6 +101,7 @@ fn candidate(upstream: UpstreamView) -> Candidate {
         measured: true,
         whole_measured: true,
         tries: ByClass::default(),
+        p95: ByClass::default(),
         incumbent: false,
         account_rests_until: None,
     }

@@ -49,6 +49,7 @@ const SESSION: &str = "x-grapevine-session-id";
 const DRY_RUN: &str = "x-grapevine-dry-run";
 const UPSTREAM: &str = "x-grapevine-upstream";
 const LOSSY: &str = "x-grapevine-lossy";
+const HEDGE: &str = "x-grapevine-hedge";
 
 /// The options that a client sets with our own headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub(super) struct ClientOptions {
     pub(super) dry_run: bool,
     /// Whether what a translation of the request loses is accepted; `None` leaves that to the operator.
     pub(super) lossy: Option<bool>,
+    /// Never send it a second time beside an attempt that is late.
+    pub(super) sent_once: bool,
     /// The client's own SDK is retrying already.
     pub(super) is_retrying: bool,
 }
@@ -215,6 +218,11 @@ pub(super) fn options(headers: &HeaderMap) -> Result<ClientOptions, Problem> {
         Some("refuse") => Some(false),
         Some("allow") => Some(true),
         Some(_) => return Err(bad(LOSSY, "must be 'allow' or 'refuse'")),
+    };
+    options.sent_once = match text(headers, HEDGE)? {
+        None | Some("on") => false,
+        Some("off") => true,
+        Some(_) => return Err(bad(HEDGE, "must be 'on' or 'off'")),
     };
     Ok(options)
 }

@@ -19,7 +19,7 @@ use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{Answer, CallFailure};
 
 /// How often a long wait is held against the view.
-const LOOKS_AROUND_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOKS_AROUND_EVERY: Duration = Duration::from_secs(1);
 
 /// What came of a wait.
 pub(super) enum Waiting<T> {

@@ -13,7 +13,7 @@ use grapevine_core::Instant;
 use grapevine_core::dialect::{Dialect, RequestDialect};
 use grapevine_core::ids::{ModelName, RegionName, UpstreamName};
 use grapevine_core::latency::RequestShape;
-use grapevine_core::request::FallbackModels;
+use grapevine_core::request::{FallbackModels, late_after};
 use grapevine_core::residency::ClientOrigin;
 use grapevine_core::route::{self, Cost, Plan, PlanError, RouteQuery};
 use grapevine_core::view::{Candidate, View, Way};
@@ -270,6 +270,7 @@ fn candidate(
         "distance_km": places.map(|(client, place)| client.distance_km(place).round()),
         "cached_share": upstream.cache.share().get(),
         "ttft_measured": candidate.is_measured(ask.shape.class),
+        "late_after_ms": late_after(candidate, ask.shape).map(milliseconds),
         "cost_ms": {
             "rtt": milliseconds(cost.rtt),
             "ttft": milliseconds(cost.ttft),

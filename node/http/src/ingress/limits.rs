@@ -4,6 +4,7 @@
 //! taken: what the upstream reported, nothing where no upstream answered well, all of it where one did and reported
 //! nothing. Where more was used than was taken, the rest is taken from what comes next.
 
+mod beside;
 mod bound;
 mod figures;
 mod grown;
@@ -51,6 +52,8 @@ struct HeldLimits {
     taken: [Option<Reservation>; LimitKind::ALL.len()],
     /// What was taken before it was routed: streams take ahead of what they use.
     reserved: [u64; LimitKind::ALL.len()],
+    /// What was taken for a second attempt.
+    beside: [Option<Reservation>; LimitKind::ALL.len()],
     /// Where its stream outgrows what was taken.
     growths: [StreamGrowth; LimitKind::ALL.len()],
 }
@@ -147,6 +150,7 @@ impl HeldRights {
             purses,
             taken: [const { None }; LimitKind::ALL.len()],
             reserved: [0; LimitKind::ALL.len()],
+            beside: [const { None }; LimitKind::ALL.len()],
             growths: Default::default(),
         });
     }
@@ -204,6 +208,7 @@ impl HeldRights {
 
     /// The request of `record` is over.
     pub(super) fn settle(&mut self, now: CoreInstant, record: &RequestRecord) {
+        self.settle_beside(now, record.hedge.as_deref());
         let is_good = record.served.is_some() && record.status < 400;
         let tokens = record.tokens.billed();
         let tokens = tokens.map(|tokens| tokens.input.saturating_add(tokens.output));

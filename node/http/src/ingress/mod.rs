@@ -63,6 +63,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use grapevine_core::escrow::growth::OverrunRule;
 use grapevine_core::forwarding::Forwarding;
+use grapevine_core::hedge_budget::HedgeBudget;
 use grapevine_core::homes::Homes;
 use grapevine_core::ids::{ModelName, NodeName, RegionName};
 use grapevine_core::request::{FailoverPolicy, FallbackModels};
@@ -128,6 +129,8 @@ pub struct IngressSettings {
     pub residency: Residency,
     /// The limits of failover within one request.
     pub failover: Arc<FailoverPolicy>,
+    /// What second attempts beside late ones are taken from; `None` makes none.
+    pub hedge: Option<HedgeBudget>,
     /// The models that stand in for others, by the model that clients ask for.
     pub fallbacks: Arc<BTreeMap<ModelName, FallbackModels>>,
     /// What clients are told of models in addition to what the mesh knows.

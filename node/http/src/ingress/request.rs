@@ -7,6 +7,8 @@
 
 mod called;
 mod fallback;
+mod race;
+mod rest;
 mod tunnel;
 
 use std::collections::BTreeSet;
@@ -192,6 +194,13 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
                     attempt,
                     choice,
                     is_last_resort,
+                } if self.track.hedges() => {
+                    Box::pin(self.race(attempt, choice, is_last_resort)).await
+                }
+                Action::Try {
+                    attempt,
+                    choice,
+                    is_last_resort,
                 } => self.attempt(attempt, choice, is_last_resort).await,
                 Action::Pause { until } => {
                     let until = self.context.driver.clock().timer(until);
@@ -199,6 +208,9 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
                     self.track.resume()
                 }
                 Action::AwaitBody(attempt) => self.await_body(attempt).await,
+                Action::AwaitRest { attempt, until } => {
+                    Box::pin(self.await_rest(attempt, until)).await
+                }
                 Action::Relay(attempt) => return self.relay(attempt),
                 Action::Fail(error) => return self.fail(error),
             };
@@ -297,8 +309,11 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
             Ok(first) => first,
             Err(failure) => return self.track.on(attempt, failed(failure)),
         };
-        let finding = self.is_none(&begun.answer, first.as_ref());
-        let action = self.track.on(attempt, AttemptEvent::FirstByte { finding });
+        let event = match self.is_none(&begun.answer, first.as_ref()) {
+            None => self.first_came(&begun, first.as_ref()),
+            finding => AttemptEvent::FirstByte { finding },
+        };
+        let action = self.track.on(attempt, event);
         begun.first = Some(first);
         self.keep(begun);
         action

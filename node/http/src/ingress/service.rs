@@ -213,6 +213,12 @@ impl<L: CallLocal, P: CallPeer> Visit<'_, L, P> {
                 Box::new(background::whole(*head, raw.unwrap_or(body))),
             ));
         }
+        let may_hedge = !options.sent_once
+            && owner.is_none()
+            && key.as_ref().is_none_or(|key| key.rights.hedge);
+        if may_hedge {
+            self.track.may_hedge(scope, &body);
+        }
         let limited = limits::of_key(key.as_deref(), asked.model.as_ref());
         if !limited.is_empty() {
             Box::pin(self.apply_limits(limited, &asked, &body, &options)).await?;

@@ -7,6 +7,7 @@
 mod client;
 mod end;
 mod fallback;
+mod hedge;
 mod kept;
 mod rights;
 
@@ -55,6 +56,8 @@ pub(super) struct Track {
     /// Whether the event of token counts is kept from the client, who did not ask for it.
     hides_usage: bool,
     scope: PathScope,
+    /// Whether it may be sent a second time beside an attempt that is late.
+    may_hedge: bool,
     /// Names it to those who judge failures.
     number: u64,
     /// Tells its client from others.
@@ -96,6 +99,7 @@ impl Track {
             recorded: false,
             hides_usage: false,
             scope: PathScope::default(),
+            may_hedge: false,
             number: client_headers::with_rng(Rng::next_u64),
             client: 0,
             guard: None,
@@ -221,6 +225,7 @@ impl Track {
             fallbacks,
             is_stream: self.record.stream,
             shape,
+            hedge: self.hedge_terms(),
             arrived_at: self.arrived_at,
             number: self.number,
             client: self.client,
@@ -355,6 +360,7 @@ impl Track {
         }
         self.record.total = now.since(self.arrived_at);
         self.record.cost = self.cost();
+        self.note_hedge();
         self.count_cached();
         self.settle_rights(now);
         let mut request = self.request.take();

@@ -369,6 +369,7 @@ impl Default for Plan {
                     attempts_max: 4,
                     retry_on: RetryOn::default(),
                 }),
+                hedge: None,
                 fallbacks: Arc::default(),
                 model_notes: Arc::default(),
                 deadline: Duration::from_secs(5),

@@ -86,6 +86,8 @@ impl<'a> UsageEntry<'a> {
 
 impl<'a> From<&'a LedgerRow> for UsageEntry<'a> {
     fn from(row: &'a LedgerRow) -> Self {
+        // The request has a row of its own, which counts it.
+        let is_request = !row.is_second_call();
         let is_served = row.upstream.is_some() && row.status < 400;
         let name = |name: &'a Option<String>| name.as_deref().unwrap_or(NONE);
         Self {
@@ -96,13 +98,13 @@ impl<'a> From<&'a LedgerRow> for UsageEntry<'a> {
             account: name(&row.account),
             region: &row.region,
             sum: UsageSum {
-                requests: 1,
-                failed: u64::from(row.outcome != "ok"),
+                requests: u64::from(is_request),
+                failed: u64::from(is_request && row.outcome != "ok"),
                 tokens_in: row.tokens_in.unwrap_or_default(),
                 tokens_cached: row.tokens_cached.unwrap_or_default(),
                 tokens_out: row.tokens_out.unwrap_or_default(),
                 cost_nano_usd: row.cost_nano_usd.unwrap_or_default(),
-                unpriced: u64::from(is_served && row.cost_nano_usd.is_none()),
+                unpriced: u64::from(is_request && is_served && row.cost_nano_usd.is_none()),
             },
         }
     }

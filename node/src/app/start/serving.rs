@@ -62,6 +62,7 @@ impl Ground {
         config: &Config,
         ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
     ) -> QueueHandle {
+        self.metrics.show_budget(self.driver.budget().clone());
         let waiting_max = config.limits.waiting;
         if waiting_max == 0 {
             return QueueHandle::off();

@@ -52,6 +52,9 @@ pub(super) struct RightsArgs {
     /// Turns beside other keys' where requests wait at an overloaded node, 1 to 1000. Default: 1
     #[arg(long, value_name = "TURNS")]
     weight: Option<KeyWeight>,
+    /// Never send its requests a second time beside an attempt that is late
+    #[arg(long)]
+    no_hedge: bool,
 }
 
 /// A model and its limits. Names of models may hold colons.
@@ -112,6 +115,7 @@ impl RightsArgs {
             },
             model_limits: self.model_limits()?,
             weight: self.weight,
+            hedge: !self.no_hedge,
         })
     }
 

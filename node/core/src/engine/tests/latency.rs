@@ -292,3 +292,44 @@ fn upstream_is_the_best_again_soon_after_one_slow_answer() {
     let strays = went[avoided..].iter().filter(|at| *at == "b").count();
     assert!(strays <= 3, "{strays}, the last at {elsewhere}");
 }
+
+#[test]
+fn view_that_says_when_an_attempt_is_late_is_made_without_another_request() {
+    let of_model = |view: &View, node_name: &str| {
+        let routes = view.routes(Some(&model("gpt"))).expect("routes");
+        let mut candidates = routes.tiers.iter().flat_map(|tier| &tier.usable);
+        let found = candidates.find(|it| it.upstream.node == node(node_name));
+        let found = found.expect("a candidate");
+        crate::request::late_after(found, RequestShape::default())
+    };
+    for peer in [None, Some(node("sgp"))] {
+        let mut bench = Bench::with_upstream();
+        bench.meet("sgp", Duration::from_millis(10), QUICK);
+        bench.wait(SECOND);
+        let owner = peer.clone().unwrap_or_else(|| node("usa"));
+        let mut view = bench.engine.view(bench.now);
+        for number in 0..20 {
+            bench.now = bench.now + Duration::from_millis(1);
+            bench.handle(Event::AttemptEnded(AttemptReport {
+                shape: RequestShape::default(),
+                peer: peer.clone(),
+                upstream: upstream("primary"),
+                model: Some(model("gpt")),
+                outcome: Outcome::status(200),
+                witness: witness(number, bench.now),
+                detail: None,
+                first_byte: Some(SECOND),
+            }));
+            if bench.engine.view_is_due(bench.now) {
+                view = bench.engine.view(bench.now);
+            }
+        }
+        // A request that follows at once is planned by a view that has few of the answers.
+        assert_eq!(of_model(&view, owner.as_str()), None, "{owner}");
+        let wake_at = bench.engine.next_wake().expect("a view to be made");
+        bench.wait(wake_at.since(bench.now));
+        assert!(bench.engine.view_is_due(bench.now));
+        let after = bench.engine.view(bench.now);
+        assert_eq!(of_model(&after, owner.as_str()), Some(SECOND), "{owner}");
+    }
+}

@@ -7,10 +7,13 @@ use grapevine_base::exchange::{Answer, Call, CallLocal, CallPeer, is_stream};
 use grapevine_base::headers;
 use grapevine_base::overdue::Overdue;
 use grapevine_base::shown::{self, Shown};
+use grapevine_core::forwarding::PathScope;
+use grapevine_core::health::Witness;
 use grapevine_core::request::{Action, AttemptEvent, AttemptId};
 use grapevine_core::route::Choice;
 use grapevine_core::view::Way;
 
+use super::super::Context;
 use super::super::due::{Waiting, waiting, within};
 use super::{Driver, failed};
 
@@ -67,6 +70,39 @@ impl<'a> Called<'a> {
     }
 }
 
+/// Makes `call`, which `witness` began, until its answer's head is here.
+pub(super) async fn call_once<'a, L: CallLocal, P: CallPeer>(
+    context: &'a Context<L, P>,
+    call: Box<Call>,
+    choice: &Choice,
+    (scope, witness): (PathScope, Witness),
+) -> Called<'a> {
+    let upstream = &choice.candidate.upstream;
+    let asked = Arc::clone(&call.headers);
+    let shape = call.shape();
+    let mut overdue = None;
+    let called = match upstream.way {
+        Way::Local => {
+            let (name, model) = (upstream.name.clone(), call.model.clone());
+            let driver = &context.driver;
+            let overdue = overdue.insert(Overdue::new(driver, scope, name, model, shape, witness));
+            overdue.during(pin!(context.local.call(call))).await
+        }
+        Way::Peer => {
+            let deadline = call.deadline;
+            let calling = pin!(context.peers.call(&upstream.node, *call));
+            within(deadline, calling).await
+        }
+    };
+    match called {
+        Ok(mut answer) => {
+            let shown = shown::by_answer(&mut answer, &asked).await;
+            Called::came(answer, shown, overdue)
+        }
+        Err(failure) => Called::Failed(failed(failure)),
+    }
+}
+
 impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
     /// One call.
     pub(super) async fn send(
@@ -75,54 +111,33 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         choice: &Choice,
         is_last_resort: bool,
     ) -> Called<'a> {
-        let upstream = &choice.candidate.upstream;
         let call = self.call(attempt, choice, is_last_resort);
         let context = self.context;
-        let asked = Arc::clone(&call.headers);
-        let mut overdue = None;
-        let (scope, shape) = (self.track.scope(), call.shape());
         let witness = self.track.witness();
-        let (deadline, sought) = (self.deadline, self.track.model().cloned());
-        let called = {
-            // Pinned where it is made: handed on by value, it would be held twice.
-            let mut calling = pin!(async {
-                let called = match upstream.way {
-                    Way::Local => {
-                        let (name, model) = (upstream.name.clone(), call.model.clone());
-                        let driver = &context.driver;
-                        let overdue = overdue
-                            .insert(Overdue::new(driver, scope, name, model, shape, witness));
-                        overdue.during(pin!(context.local.call(call))).await
-                    }
-                    Way::Peer => {
-                        let calling = pin!(context.peers.call(&upstream.node, *call));
-                        within(deadline, calling).await
-                    }
-                };
-                let mut answer = called?;
-                let shown = shown::by_answer(&mut answer, &asked).await;
-                Ok((answer, shown))
-            });
-            loop {
-                let sought = (sought.as_ref(), choice, witness.began_at);
-                match waiting(&context.driver, sought, calling.as_mut()).await {
-                    Waiting::Came(called) => break called,
-                    Waiting::Stalled => {
-                        let moved = self.track.on(attempt, AttemptEvent::Stalled);
-                        if let Some(action) = moved {
-                            return Called::Moved(action);
-                        }
+        let sought = self.track.model().cloned();
+        let watched = (self.track.scope(), witness);
+        // Pinned where it is made: handed on by value, it would be held twice.
+        let mut calling = pin!(call_once(context, call, choice, watched));
+        loop {
+            let sought = (sought.as_ref(), choice, witness.began_at);
+            match waiting(&context.driver, sought, calling.as_mut()).await {
+                Waiting::Came(called) => return called,
+                Waiting::Stalled => {
+                    let moved = self.track.on(attempt, AttemptEvent::Stalled);
+                    if let Some(action) = moved {
+                        return Called::Moved(action);
                     }
                 }
             }
-        };
-        match called {
-            Ok((answer, shown)) => Called::came(answer, shown, overdue),
-            Err(failure) => Called::Failed(failed(failure)),
         }
     }
 
-    fn call(&mut self, attempt: AttemptId, choice: &Choice, last_resort: bool) -> Box<Call> {
+    pub(super) fn call(
+        &mut self,
+        attempt: AttemptId,
+        choice: &Choice,
+        last_resort: bool,
+    ) -> Box<Call> {
         let upstream = &choice.candidate.upstream;
         let request_id = match upstream.way {
             Way::Local => self.track.id().clone(),
