@@ -52,10 +52,8 @@ impl WorldEvent {
             |(request, number): &(u64, u32)| format!("attempt {number} of request {request}");
         Some(match self {
             Self::Wake { .. } | Self::Poll { .. } | Self::Ping { .. } => return None,
-            Self::Pong { .. } | Self::Inspection => return None,
-            Self::HasRead { .. } | Self::HasReadHop { .. } | Self::LooksAround { .. } => {
-                return None;
-            }
+            Self::Pong { .. } | Self::Inspection | Self::LooksAround { .. } => return None,
+            Self::HasRead { .. } | Self::HasReadHop { .. } => return None,
             Self::Resumes { request, .. } => format!("the pause of request {request} is over"),
             Self::Dialled { node, peer, .. } => format!("n{} dials n{}", node.0, peer.0),
             Self::Members { node, .. } => format!("n{} takes changes of its members", node.0),
