@@ -10,13 +10,11 @@ const EVENT: &str = "data: {}\n\n";
 
 /// Scripts of an upstream that breaks off, each with what the client gets of it.
 fn breaking() -> Vec<(Vec<Act>, &'static str)> {
-    let json = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"a\":";
+    let json = "HTTP/1.1 200 OK\r\ncontent-length: 90000\r\n\r\n{\"a\":";
+    let long = chunk(&long_beginning());
     vec![
         (vec![send(json), Act::Close], "{\"a\":"),
-        (
-            vec![head("application/json"), chunk("{\"a\":"), Act::Close],
-            "{\"a\":",
-        ),
+        (vec![head("application/json"), long, Act::Close], "{\"a\":"),
         (vec![event_stream(), chunk(EVENT), Act::Close], EVENT),
         (
             vec![event_stream(), chunk(EVENT), send("zz\r\n"), Act::Hang],
@@ -49,6 +47,21 @@ async fn broken_answer_is_never_whole_for_a_client_of_http1() {
             assert!(is_begun, "{version} {script:?}: {reply:?}");
             assert_eq!(node.outcomes().await, ["broken_off"]);
         }
+    }
+}
+
+#[tokio::test]
+async fn short_answer_that_breaks_off_is_an_error() {
+    let sized = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"a\":";
+    for script in [
+        vec![send(sized), Act::Close],
+        vec![head("application/json"), chunk("{\"a\":"), Act::Close],
+    ] {
+        let (node, _upstream) = node(script).await;
+        let reply = ask(&node, "HTTP/1.1").await;
+        assert!(reply.is_whole && reply.status == 502, "{reply:?}");
+        assert!(reply.body.contains("upstream_broken_off"), "{reply:?}");
+        assert_eq!(node.outcomes().await, ["broken_off"]);
     }
 }
 

@@ -66,7 +66,7 @@ async fn broken_stream_ends_with_anthropics_error_event() {
 #[tokio::test]
 async fn broken_body_of_another_kind_is_just_broken_off() {
     let script = vec![
-        send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"a\":"),
+        send("HTTP/1.1 200 OK\r\ncontent-length: 90000\r\n\r\n{\"a\":"),
         Act::Close,
     ];
     let (reply, outcomes) = broken_stream(CHAT, script).await;

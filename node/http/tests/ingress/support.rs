@@ -131,6 +131,11 @@ pub(crate) fn chunk(data: &str) -> Act {
     send(format!("{:x}\r\n{data}\r\n", data.len()))
 }
 
+/// A beginning of JSON that is longer than an answer that is held until it is whole.
+pub(crate) fn long_beginning() -> String {
+    format!("{{\"a\":{}", " ".repeat(70_000))
+}
+
 /// The head of a chunked answer.
 pub(crate) fn head(content_type: &str) -> Act {
     send(format!(

@@ -74,7 +74,9 @@ impl Begun<'_> {
         let Some(Some(first)) = self.first.take() else {
             return Ok(());
         };
-        let mut room = REST_BYTES_MAX.saturating_sub(length(&first));
+        // An answer is whole where it has the announced length, also if its body does not say that it ends.
+        let announced = content_length(&self.answer.headers);
+        let mut came = length(&first);
         let mut frames = VecDeque::from([first]);
         let is_whole = loop {
             let next = pin!(self.answer.body.frame());
@@ -85,13 +87,13 @@ impl Begun<'_> {
                 break true;
             };
             // Trailers come after all data.
-            let is_last = frame.is_trailers() || length(&frame) > room;
-            room = room.saturating_sub(length(&frame));
+            came += length(&frame);
+            let is_last = frame.is_trailers() || came > REST_BYTES_MAX;
             frames.push_back(frame);
             if is_last {
                 break false;
             }
-            if self.answer.body.is_end_stream() {
+            if self.answer.body.is_end_stream() || announced == Some(came) {
                 break true;
             }
         };
