@@ -234,9 +234,12 @@ def fact_a_hung_upstream_delays_a_stream_and_no_more():
         check_answered(row, stream, "b")
 
 
-def fact_an_answer_that_breaks_off_is_an_error():
+def fact_a_whole_answer_that_breaks_off_is_answered_by_another_upstream_and_a_stream_is_an_error():
     # Row: an upstream that breaks off in the middle of an answer.
     for row, stream in rows("breaks"):
+        if not stream:
+            check_answered(row, stream, "b")
+            continue
         try:
             answer = ask(row, stream)
         except (sdk.APIError, httpx2.TransportError):
