@@ -4,14 +4,15 @@
 //! that differ, a coding other than `chunked`, chunks in HTTP/1.0 are all refused.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri, Version};
 use httparse::{Header, Status};
 use memchr::memchr;
 
-use crate::http1::{HeadEnd, header_map, lists, take};
+use crate::http1::{HeadEnd, lists, take};
 
 /// Headers that most requests do not exceed: room for more is made where it is needed.
 const FEW: usize = 48;
@@ -68,14 +69,14 @@ impl HeadReader {
         // Mostly all of it arrives at once. Its end is looked for only where it does not: what arrives byte by byte is
         // not parsed each time.
         if self.end.is_new()
-            && let Some(head) = whole(incoming, count_max, bytes_max)?
+            && let Some(head) = parse(incoming, None, (count_max, bytes_max))?
         {
             return Ok(Some(head));
         }
         match self.end.find(incoming) {
             Some(end) if end <= bytes_max => {
                 self.end = HeadEnd::default();
-                parse(take(incoming, end), count_max).map(Some)
+                parse(incoming, Some(end), (count_max, bytes_max))
             }
             None if incoming.len() <= bytes_max => Ok(None),
             Some(_) | None => Err(Refused(match memchr(b'\n', &incoming[..bytes_max]) {
@@ -96,100 +97,129 @@ impl HeadReader {
     }
 }
 
-/// Takes a head that is there with all of its lines, and not more than [`FEW`]; `None` for every other, which [`parse`]
-/// reads or refuses.
-fn whole(
+/// Where the parts of a head stand, before its bytes are nobody else's.
+struct Located {
+    length: usize,
+    method: Method,
+    is_http10: bool,
+    target: Range<usize>,
+    /// How many headers there are.
+    count: usize,
+    stated: Result<Stated, Refused>,
+}
+
+/// Where a header's name and its value stand.
+type Place = (Range<usize>, Range<usize>);
+
+/// Why there is none.
+enum Unlocated {
+    /// It has more headers than there is room for.
+    TooMany,
+    /// Its end is not known, and it is not whole, or is to be refused once that is known.
+    Unclear,
+    Refused(Refused),
+}
+
+/// Takes a head, which ends at `end` where that is known; `None` where it is not, and the head is not whole or will be
+/// refused.
+fn parse(
     incoming: &mut BytesMut,
-    count_max: usize,
-    bytes_max: usize,
+    end: Option<usize>,
+    (count_max, bytes_max): (usize, usize),
 ) -> Result<Option<RequestHead>, Refused> {
-    let mut few = [const { MaybeUninit::uninit() }; FEW];
+    let bytes = &incoming[..end.unwrap_or(incoming.len())];
+    let mut places = [const { (0..0, 0..0) }; FEW];
+    let mut fields = [const { MaybeUninit::uninit() }; FEW];
+    let room = count_max.min(FEW);
+    match (
+        locate(bytes, end, bytes_max, &mut fields[..room], &mut places),
+        end,
+    ) {
+        (Ok(located), _) => build(incoming, located, &places).map(Some),
+        (Err(Unlocated::TooMany), Some(_)) if count_max > FEW => {
+            let mut places = vec![(0..0, 0..0); count_max];
+            let mut fields: Vec<_> = (0..count_max).map(|_| MaybeUninit::uninit()).collect();
+            match locate(bytes, end, bytes_max, &mut fields, &mut places) {
+                Ok(located) => build(incoming, located, &places).map(Some),
+                Err(why) => why.refused(),
+            }
+        }
+        (Err(why), _) => why.refused(),
+    }
+}
+
+impl Unlocated {
+    fn refused(self) -> Result<Option<RequestHead>, Refused> {
+        match self {
+            Self::Unclear => Ok(None),
+            Self::TooMany => Err(Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
+            Self::Refused(refused) => Err(refused),
+        }
+    }
+}
+
+/// Finds the parts of the head that `bytes` are, or begin with where its `end` is not known.
+fn locate<'b>(
+    bytes: &'b [u8],
+    end: Option<usize>,
+    bytes_max: usize,
+    fields: &mut [MaybeUninit<Header<'b>>],
+    places: &mut [Place],
+) -> Result<Located, Unlocated> {
+    let malformed = Unlocated::Refused(MALFORMED);
     let mut parsed = httparse::Request::new(&mut []);
-    let status = parsed.parse_with_uninit_headers(incoming, &mut few[..count_max.min(FEW)]);
-    let Ok(Status::Complete(end)) = status else {
-        return Ok(None);
+    let length = match (parsed.parse_with_uninit_headers(bytes, fields), end) {
+        (Ok(Status::Complete(length)), None) if length <= bytes_max => length,
+        (Ok(Status::Complete(length)), Some(end)) if length == end => length,
+        (_, None) => return Err(Unlocated::Unclear),
+        (Err(httparse::Error::TooManyHeaders), _) => return Err(Unlocated::TooMany),
+        (Err(httparse::Error::Version), _) if states_version(bytes) => {
+            let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+            return Err(Unlocated::Refused(Refused(status)));
+        }
+        _ => return Err(malformed),
     };
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
-        return Ok(None);
+        return Err(malformed);
     };
-    if end > bytes_max || target.len() > TARGET_BYTES_MAX {
-        return Ok(None);
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(Unlocated::Refused(Refused(StatusCode::URI_TOO_LONG)));
     }
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| MALFORMED)?;
     let is_http10 = parsed.version == Some(0);
-    let stated = Stated::of(parsed.headers, is_http10);
-    // Where they stand, until the bytes are nobody else's.
     let place = |part: &[u8]| {
-        let start = part.as_ptr().addr() - incoming.as_ptr().addr();
+        let start = part.as_ptr().addr() - bytes.as_ptr().addr();
         start..start + part.len()
     };
-    let target = place(target.as_bytes());
-    let mut places = [const { (0..0, 0..0) }; FEW];
-    let count = parsed.headers.len();
     for (at, Header { name, value }) in places.iter_mut().zip(&*parsed.headers) {
         *at = (place(name.as_bytes()), place(value));
     }
-    let bytes = take(incoming, end);
-    let uri = Uri::from_maybe_shared(bytes.slice(target)).map_err(|_| MALFORMED)?;
-    // A request that is wrong in two ways is refused for the same one in whatever pieces it arrives.
-    let stated = stated?;
-    let mut headers = HeaderMap::with_capacity(count);
-    for (name, value) in places.into_iter().take(count) {
-        let name = HeaderName::from_bytes(&bytes[name]).map_err(|_| MALFORMED)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice(value)).map_err(|_| MALFORMED)?;
+    Ok(Located {
+        length,
+        method: Method::from_bytes(method.as_bytes()).map_err(|_| malformed)?,
+        is_http10,
+        target: place(target.as_bytes()),
+        count: parsed.headers.len(),
+        stated: Stated::of(parsed.headers, is_http10),
+    })
+}
+
+/// Takes the head that was found from the beginning of `incoming`.
+fn build(
+    incoming: &mut BytesMut,
+    located: Located,
+    places: &[Place],
+) -> Result<RequestHead, Refused> {
+    let bytes = take(incoming, located.length);
+    let uri = Uri::from_maybe_shared(bytes.slice(located.target)).map_err(|_| MALFORMED)?;
+    let stated = located.stated?;
+    let mut headers = HeaderMap::with_capacity(located.count);
+    for (name, value) in &places[..located.count] {
+        let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|_| MALFORMED)?;
+        let value = bytes.slice(value.clone());
+        let value = HeaderValue::from_maybe_shared(value).map_err(|_| MALFORMED)?;
         headers.append(name, value);
     }
-    Ok(Some(stated.head((method, uri, is_http10), headers)))
-}
-
-/// Reads a whole head.
-fn parse(bytes: Bytes, count_max: usize) -> Result<RequestHead, Refused> {
-    let mut few = [const { MaybeUninit::uninit() }; FEW];
-    let count = count_max.min(FEW);
-    let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(&bytes, &mut few[..count]) {
-        Err(httparse::Error::TooManyHeaders) if count_max > FEW => {
-            let mut many: Vec<MaybeUninit<Header<'_>>> =
-                (0..count_max).map(|_| MaybeUninit::uninit()).collect();
-            let mut parsed = httparse::Request::new(&mut []);
-            let status = parsed.parse_with_uninit_headers(&bytes, &mut many);
-            read(&bytes, status, &parsed)
-        }
-        status => read(&bytes, status, &parsed),
-    }
-}
-
-/// The head that `parsed` is.
-fn read(
-    bytes: &Bytes,
-    status: httparse::Result<usize>,
-    parsed: &httparse::Request<'_, '_>,
-) -> Result<RequestHead, Refused> {
-    match status {
-        Ok(Status::Complete(length)) if length == bytes.len() => {}
-        Ok(_) => return Err(MALFORMED),
-        Err(httparse::Error::TooManyHeaders) => {
-            return Err(Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
-        }
-        Err(httparse::Error::Version) if states_version(bytes) => {
-            return Err(Refused(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
-        }
-        Err(_) => return Err(MALFORMED),
-    }
-    let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
-        return Err(MALFORMED);
-    };
-    if target.len() > TARGET_BYTES_MAX {
-        return Err(Refused(StatusCode::URI_TOO_LONG));
-    }
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| MALFORMED)?;
-    let target = bytes.slice_ref(target.as_bytes());
-    let uri = Uri::from_maybe_shared(target).map_err(|_| MALFORMED)?;
-    let value = |value: &[u8]| HeaderValue::from_maybe_shared(bytes.slice_ref(value));
-    let is_http10 = parsed.version == Some(0);
-    let stated = Stated::of(parsed.headers, is_http10)?;
-    let headers = header_map(parsed.headers, value).map_err(|_| MALFORMED)?;
-    Ok(stated.head((method, uri, is_http10), headers))
+    Ok(stated.head((located.method, uri, located.is_http10), headers))
 }
 
 /// Whether the first line ends with a version of HTTP, and not with anything else.
