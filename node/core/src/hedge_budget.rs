@@ -5,8 +5,8 @@
 //! all that is sent beside.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::token_bucket::TokenBucket;
 use crate::units::Share;
 
 /// What one second attempt costs.
@@ -19,7 +19,7 @@ const RESERVE: i64 = 10 * HEDGE;
 #[derive(Clone, Debug)]
 pub struct HedgeBudget {
     deposit: i64,
-    balance: Arc<AtomicI64>,
+    balance: Arc<TokenBucket>,
 }
 
 impl HedgeBudget {
@@ -33,16 +33,12 @@ impl HedgeBudget {
 
     /// A request was let in.
     pub fn request(&self) {
-        let add = |balance: i64| (balance < RESERVE).then(|| (balance + self.deposit).min(RESERVE));
-        // A full budget stays as it is: nothing to report.
-        let _ = (self.balance).fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        self.balance.add(self.deposit, RESERVE);
     }
 
     /// Takes one second attempt; false where the budget is spent.
     pub fn take(&self) -> bool {
-        let spend = |balance: i64| (balance >= HEDGE).then(|| balance - HEDGE);
-        let taken = (self.balance).fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
-        taken.is_ok()
+        self.balance.take(HEDGE)
     }
 }
 

@@ -202,16 +202,7 @@ impl Latency {
     /// The 50th and the 99th percentile of the last samples, whatever their prompts. Sorts: for the operator, not for
     /// routing.
     pub fn percentiles(&self) -> (Duration, Duration) {
-        let mut sorted = self.samples.samples.0.clone();
-        if sorted.is_empty() {
-            return (self.average, self.average);
-        }
-        sorted.sort_unstable();
-        let at = |share: f64| {
-            let rank = (share * sorted.len() as f64).ceil() as usize;
-            Duration::from_micros(sorted[rank.clamp(1, sorted.len()) - 1].into())
-        };
-        (at(0.50), at(0.99))
+        (self.samples.percentiles()).unwrap_or((self.average, self.average))
     }
 
     /// The 95th percentile of the last samples, whatever their prompts, renewed with every eighth; `None` before there
@@ -222,7 +213,7 @@ impl Latency {
 
     /// The 99th percentile of the last samples; `None` before the first. Sorts: for what happens rarely.
     pub fn p99(&self) -> Option<Duration> {
-        (!self.samples.samples.0.is_empty()).then(|| self.percentiles().1)
+        self.samples.percentiles().map(|(_, p99)| p99)
     }
 }
 

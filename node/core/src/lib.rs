@@ -33,6 +33,7 @@ pub mod account;
 pub mod address;
 pub mod admission;
 pub mod allowance;
+
 pub mod cache_meter;
 pub mod capacity;
 pub mod connection;
@@ -76,6 +77,7 @@ pub mod segment;
 pub mod share;
 pub mod steer;
 pub mod time;
+mod token_bucket;
 pub mod units;
 pub mod view;
 pub mod work;

@@ -4,8 +4,10 @@
 //! memory, and a simulation on one thread sees exact values.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use crate::token_bucket::TokenBucket;
 
 /// Requests that this node has in flight at one candidate.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +105,7 @@ pub struct RetryBudget(Arc<Balance>);
 struct Balance {
     requests: AtomicU32,
     /// In thousandths of a retry.
-    retries: AtomicI64,
+    retries: TokenBucket,
     /// Answers that are kept until they are whole.
     rests: AtomicU32,
 }
@@ -146,18 +148,12 @@ impl RetryBudget {
         } else {
             RETRY
         };
-        let spend = |balance: i64| (balance >= cost).then(|| balance - cost);
-        let retries = &self.0.retries;
-        retries
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
-            .is_ok()
+        self.0.retries.take(cost)
     }
 
     fn deposit(&self, amount: i64) {
         let max = RESERVE + i64::from(self.requests()) * RETRY;
-        let add = |balance: i64| (balance < max).then(|| (balance + amount).min(max));
-        // A full budget stays as it is: nothing to report.
-        let _ = (self.0.retries).fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        self.0.retries.add(amount, max);
     }
 }
 

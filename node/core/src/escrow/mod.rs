@@ -321,12 +321,14 @@ impl Escrow {
 
     /// Sees what happened to one limit, and decides what to give back, borrow and lend.
     fn settle(&mut self, now: Instant, limit: LimitId) {
-        let withheld = self.withheld(now, limit);
-        let Some(known) = self.accounts.get_mut(&limit) else {
+        let Some(known) = self.accounts.get(&limit) else {
             return;
         };
-        let account = &mut known.account;
-        let class = account.class();
+        let class = known.account.class();
+        let withheld = self.withheld(now, class, limit);
+        let Some(Known { account, .. }) = self.accounts.get_mut(&limit) else {
+            return;
+        };
         account.collect(now);
         let wall = self.clock.read(now);
         let is_budget = class == LeaseClass::Budget;
@@ -336,9 +338,7 @@ impl Escrow {
         }
         // Before anything is published again: the window may have ended since the last tick.
         roll(account, limit, wall, &self.writer);
-        if restart::is_warm(&self.standing, now, class) {
-            account.warm(0);
-        } else if let (LeaseClass::Rate, Some(withheld)) = (class, withheld) {
+        if let Some(withheld) = withheld {
             account.warm(withheld);
         }
         let is_asking = self.standing.is_asking() && now.since(self.standing.started) < ASKING_MAX;

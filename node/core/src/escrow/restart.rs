@@ -14,7 +14,6 @@ use std::time::Duration;
 use crate::Instant;
 
 use super::spec::{LeaseClass, LimitId};
-use super::standing::Standing;
 use super::store::{BudgetMark, StopNote};
 use super::{Escrow, EscrowEffect, Known};
 
@@ -33,12 +32,9 @@ impl Escrow {
             return;
         }
         // Of limits that this process did not meet, the note before says what it said.
-        let is_warm = is_warm(&self.standing, now, LeaseClass::Rate);
-        let before = self.note(now).map(|note| note.withheld.clone());
-        let mut withheld = if is_warm {
-            Some(BTreeMap::new())
-        } else {
-            before
+        let mut withheld = match self.is_warm(now, LeaseClass::Rate) {
+            true => Some(BTreeMap::new()),
+            false => self.note(now).map(|note| note.withheld.clone()),
         };
         let mut marks = BTreeMap::new();
         for (limit, Known { mut account, .. }) in std::mem::take(&mut self.accounts) {
@@ -70,10 +66,24 @@ impl Escrow {
         self.write(now, effects);
     }
 
-    /// Units of this node's share of a rate that its earlier process may have used; `None` where that is not known.
-    pub(super) fn withheld(&self, now: Instant, limit: LimitId) -> Option<u64> {
-        let note = self.note(now)?;
+    /// Units of this node's share that an earlier process may have used, in a window that still runs; `None` where that is
+    /// not known.
+    pub(super) fn withheld(&self, now: Instant, class: LeaseClass, limit: LimitId) -> Option<u64> {
+        if self.is_warm(now, class) {
+            return Some(0);
+        }
+        let note = self.note(now).filter(|_| class == LeaseClass::Rate)?;
         Some(note.withheld.get(&limit).copied().unwrap_or(0))
+    }
+
+    /// Whether nothing of this node's shares can have been used by an earlier process, in a window that still runs.
+    fn is_warm(&self, now: Instant, class: LeaseClass) -> bool {
+        let standing = &self.standing;
+        let knows_all = class == LeaseClass::Held && standing.is_all_known();
+        let cold = class.cold(standing.is_alone());
+        standing.is_first()
+            || standing.is_settled() && knows_all
+            || standing.is_noted() && cold.is_some_and(|span| now.since(standing.started) >= span)
     }
 
     /// The note of the process before this one, where it holds.
@@ -88,13 +98,4 @@ impl Escrow {
         let holds = self.standing.is_settled() && (self.standing.is_alone() || is_fresh());
         holds.then_some(note)
     }
-}
-
-/// Whether nothing of this node's shares can have been used by an earlier process, in a window that still runs.
-pub(super) fn is_warm(standing: &Standing, now: Instant, class: LeaseClass) -> bool {
-    let knows_all = class == LeaseClass::Held && standing.is_all_known();
-    let cold = class.cold(standing.is_alone());
-    standing.is_first()
-        || standing.is_settled() && knows_all
-        || standing.is_noted() && cold.is_some_and(|span| now.since(standing.started) >= span)
 }

@@ -17,7 +17,7 @@ const RENEWED_EVERY: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
     /// In microseconds, as measured.
-    pub(super) samples: Ring<WINDOW>,
+    samples: Ring<WINDOW>,
     p95: Option<Duration>,
 }
 
@@ -33,6 +33,18 @@ impl Spread {
             let (_, at, _) = sorted.select_nth_unstable(rank);
             self.p95 = Some(Duration::from_micros((*at).into()));
         }
+    }
+
+    /// The median and the 99th percentile; `None` before the first sample. Sorts: for what happens rarely.
+    pub(super) fn percentiles(&self) -> Option<(Duration, Duration)> {
+        let mut sorted = self.samples.0.clone();
+        sorted.sort_unstable();
+        let at = |share: f64| {
+            let rank = (share * sorted.len() as f64).ceil() as usize;
+            let sample = sorted.get(rank.max(1) - 1)?;
+            Some(Duration::from_micros((*sample).into()))
+        };
+        at(0.50).zip(at(0.99))
     }
 
     /// The 95th percentile; `None` before there are samples enough.

@@ -88,6 +88,8 @@ pub(super) struct Hedge {
     beside: Option<Box<Attempt>>,
     /// `None` until it was due.
     result: Option<HedgeResult>,
+    /// The attempt that was in flight when the other one won.
+    outrun: Option<AttemptId>,
 }
 
 impl Hedge {
@@ -107,6 +109,7 @@ impl Hedge {
             attempt: None,
             beside: None,
             result: None,
+            outrun: None,
         }))
     }
 }
@@ -172,14 +175,9 @@ impl Request {
     /// The attempt that [`HedgeResult::Won`] or lost against it, once the client has an answer.
     pub fn hedge_loser(&self) -> Option<AttemptId> {
         let hedge = self.hedge.as_deref()?;
-        let second = hedge.attempt?;
         match hedge.result? {
-            HedgeResult::Lost => Some(second),
-            HedgeResult::Won => {
-                let is_outrun = |detail: &Option<String>| detail.as_deref() == Some(OUTRUN);
-                let mut ended = self.ended.iter();
-                ended.find(|it| is_outrun(&it.detail)).map(|it| it.id)
-            }
+            HedgeResult::Lost => hedge.attempt,
+            HedgeResult::Won => hedge.outrun,
             _ => None,
         }
     }
@@ -223,6 +221,7 @@ impl Request {
         let Some(hedge) = self.hedge.as_deref_mut() else {
             return;
         };
+        hedge.outrun = hedge.beside.as_ref().map(|it| it.id);
         if hedge.attempt.is_some() {
             hedge.result = Some(match hedge.attempt == winner {
                 true => HedgeResult::Won,
