@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod dns;
 pub mod ingress;
 pub mod load_reader;
+mod page;
 pub mod prober;
 pub mod upstream;
 mod websocket;

@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use grapevine_base::coding::{self, Coding};
 use grapevine_base::driver::{DriverHandle, ProbeOrder};
 use grapevine_base::exchange::{Answer, Call, CallFailure, Caller, ProbeLocal};
+use grapevine_base::headers;
 use grapevine_core::engine::{Event, Probe, ProbeReport};
 use grapevine_core::ids::{ModelName, UpstreamName};
 use grapevine_core::outcome::{Outcome, Stage};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
-use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::page;
 use super::upstream::HEALTH_PATH;
 
 /// The longest list of models that is read.
@@ -217,10 +217,7 @@ impl<C: ProbeLocal> UpstreamProber<'_, C> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, json.clone());
         // Without it any coding may come (RFC 9110, 12.5.3).
-        headers.insert(
-            header::ACCEPT_ENCODING,
-            HeaderValue::from_static("identity"),
-        );
+        headers.insert(header::ACCEPT_ENCODING, headers::IDENTITY);
         if !body.is_empty() {
             headers.insert(header::CONTENT_TYPE, json);
         }
@@ -270,32 +267,10 @@ fn without_secrets(url: &str) -> &str {
     if shown.contains('@') { "" } else { shown }
 }
 
-/// Reads a list up to its limit, also one that is encoded although that was not asked for; a longer or invalid one has
-/// no models.
+/// Reads a list up to its limit; a longer or invalid one has no models.
 async fn read_models(answer: Answer) -> Result<Vec<ModelName>, CallFailure> {
-    let coding = Coding::of(&answer.headers);
-    let (mut body, mut list) = (answer.body, Vec::new());
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame?.into_data() else {
-            continue;
-        };
-        if list.len() + piece.len() > LIST_BYTES_MAX {
-            return Ok(Vec::new());
-        }
-        list.extend_from_slice(&piece);
-    }
-    let list = match coding {
-        Ok(None) => Ok(Bytes::from(list)),
-        Ok(Some(coding)) => coding::decoded(coding, list.into(), LIST_BYTES_MAX),
-        Err(error) => Err(error),
-    };
-    Ok(match list {
-        Ok(list) => parse_models(&list),
-        Err(error) => {
-            debug!(%error, "list of models cannot be decoded");
-            Vec::new()
-        }
-    })
+    let list = page::read(answer, LIST_BYTES_MAX).await?;
+    Ok(list.map_or_else(Vec::new, |list| parse_models(&list)))
 }
 
 /// How the last probe of each upstream failed, so that each kind of failure is a warning once.

@@ -87,11 +87,8 @@ impl LinkOpener {
         peer: &NodeName,
         limit: Duration,
     ) -> Result<Arc<PeerLink>, OpenError> {
-        if let Some(link) = self.links.get(peer) {
-            return Ok(link);
-        }
-        let is_whole = self.members.borrow().len() <= ALL_MAX;
-        if is_whole {
+        let is_whole = || self.members.borrow().len() <= ALL_MAX;
+        if self.links.get(peer).is_none() && is_whole() {
             return Err(OpenError::Unlinked);
         }
         self.link(peer, limit).await

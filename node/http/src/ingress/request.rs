@@ -12,7 +12,6 @@ mod rest;
 mod tunnel;
 
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,12 +20,10 @@ use grapevine_base::call_body::CallBody;
 use grapevine_base::clock::Clock;
 use grapevine_base::exchange::{Answer, CallFailure, CallLocal, CallPeer, is_stream};
 use grapevine_base::overdue::Overdue;
-use grapevine_base::shown;
 use grapevine_core::dialect::RequestDialect;
-use grapevine_core::forwarding::PathScope;
 use grapevine_core::ids::{ModelName, RegionName};
 use grapevine_core::latency::RequestShape;
-use grapevine_core::outcome::{Finding, Outcome, Refusal};
+use grapevine_core::outcome::{Outcome, Refusal};
 use grapevine_core::request::{Action, AttemptEvent, AttemptId, RequestError, RequestPriority};
 use grapevine_core::route::{self, Bar, Choice, Plan, PlanError, RouteQuery, Session};
 use grapevine_core::seal::Owner;
@@ -39,7 +36,6 @@ use called::Called;
 
 use super::Context;
 use super::client_headers::{self, ClientOptions};
-use super::due::first_frame;
 use super::explain;
 use super::outgoing::Outgoing;
 use super::problem::Problem;
@@ -300,33 +296,15 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
                 .track
                 .on(attempt, AttemptEvent::FirstByte { finding: None });
         }
-        let framed = first_frame(&begun.choice, &mut begun.answer, self.deadline);
-        let framed = match &mut begun.overdue {
-            Some(overdue) => overdue.during(pin!(framed)).await,
-            None => framed.await,
-        };
-        let first = match framed {
+        let first = match begun.first_frame(self.deadline).await {
             Ok(first) => first,
             Err(failure) => return self.track.on(attempt, failed(failure)),
         };
-        let event = match self.is_none(&begun.answer, first.as_ref()) {
-            None => self.first_came(&begun, first.as_ref()),
-            finding => AttemptEvent::FirstByte { finding },
-        };
+        let event = self.first_came(&begun, first.as_ref());
         let action = self.track.on(attempt, event);
         begun.first = Some(first);
         self.keep(begun);
         action
-    }
-
-    /// What the first frame shows where it is none of an answer.
-    fn is_none(&self, answer: &Answer, first: Option<&Frame<Bytes>>) -> Option<Finding> {
-        let is_judged =
-            self.track.scope() == PathScope::Inference && *self.track.method() != Method::HEAD;
-        let data = first.map(|frame| frame.data_ref().map_or(&[][..], |data| data));
-        is_judged
-            .then(|| shown::by_first_piece(answer.status, &answer.headers, data))
-            .flatten()
     }
 
     fn take(&mut self, attempt: AttemptId) -> Option<Box<Begun<'a>>> {

@@ -11,19 +11,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use grapevine_base::coding::{self, Coding};
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::exchange::{Answer, Call, Caller, ProbeLocal};
+use grapevine_base::headers;
 use grapevine_core::engine::{Event, LoadReport};
 use grapevine_core::ids::UpstreamName;
 use grapevine_core::reported::LoadReading;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
-use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
+use super::page;
 use super::upstream::METRICS_PATH;
 
 /// The longest page that is read; that of vLLM with eight engines has some 400 KiB.
@@ -56,8 +56,7 @@ async fn read<C: ProbeLocal>(client: &C, upstream: &UpstreamName) -> LoadReading
     let text = HeaderValue::from_static("text/plain;version=0.0.4;q=1,*/*;q=0.1");
     headers.insert(header::ACCEPT, text);
     // Without it any coding may come (RFC 9110, 12.5.3).
-    let identity = HeaderValue::from_static("identity");
-    headers.insert(header::ACCEPT_ENCODING, identity);
+    headers.insert(header::ACCEPT_ENCODING, headers::IDENTITY);
     let call = Call {
         request_id: "load".into(),
         upstream: upstream.clone(),
@@ -92,29 +91,10 @@ async fn of_answer(answer: Answer) -> LoadReading {
         StatusCode::TOO_MANY_REQUESTS => return LoadReading::Failed,
         _ => return LoadReading::Absent,
     }
-    match page(answer).await {
-        Some(page) => exposition::metrics(&String::from_utf8_lossy(&page))
+    match page::read(answer, PAGE_BYTES_MAX).await {
+        Ok(Some(page)) => exposition::metrics(&String::from_utf8_lossy(&page))
             .map_or(LoadReading::Absent, LoadReading::Read),
-        None => LoadReading::Failed,
-    }
-}
-
-/// The page, whole and decoded; `None` where it broke off, is too long, or cannot be decoded.
-async fn page(answer: Answer) -> Option<Bytes> {
-    let coding = Coding::of(&answer.headers).ok()?;
-    let (mut body, mut page) = (answer.body, Vec::new());
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.ok()?.into_data() else {
-            continue;
-        };
-        if page.len() + piece.len() > PAGE_BYTES_MAX {
-            return None;
-        }
-        page.extend_from_slice(&piece);
-    }
-    match coding {
-        None => Some(page.into()),
-        Some(coding) => coding::decoded(coding, page.into(), PAGE_BYTES_MAX).ok(),
+        Ok(None) | Err(_) => LoadReading::Failed,
     }
 }
 

@@ -4,12 +4,11 @@ use std::net::Ipv4Addr;
 use grapevine_config::checked::{AuthConfig, ProviderConfig, TimeoutConfig};
 use grapevine_core::dialect::PermittedLoss;
 use grapevine_core::reported::EngineMetrics;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::upstream::{UpstreamClient, UpstreamSettings, UpstreamTargets};
+use crate::upstream::{UpstreamClient, UpstreamSettings, UpstreamTargets, tls_without_roots};
 
 const FIGURES: &str = "vllm:num_requests_running 7\nvllm:num_requests_waiting 3\n";
 
@@ -52,12 +51,7 @@ async fn reading(answer: Vec<u8>, load_path: Option<&'static str>) -> (LoadReadi
         timeouts: TimeoutConfig::default(),
     };
     let targets = UpstreamTargets::new(vec![settings]).expect("usable settings");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
+    let tls = tls_without_roots();
     let client = UpstreamClient::new(targets, HeaderValue::from_static("grapevine"), tls);
     let reading = read(&client, &name()).await;
     (reading, engine.await.expect("no panic"))
@@ -133,12 +127,7 @@ async fn a_page_in_a_coding_that_was_not_asked_for_is_read() {
 #[tokio::test]
 async fn an_upstream_that_is_not_there_fails() {
     let targets = UpstreamTargets::new(Vec::new()).expect("usable settings");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
+    let tls = tls_without_roots();
     let client = UpstreamClient::new(targets, HeaderValue::from_static("grapevine"), tls);
     assert_eq!(read(&client, &name()).await, LoadReading::Failed);
 }

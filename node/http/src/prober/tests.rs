@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 use grapevine_config::checked::{AuthConfig, ProviderConfig, TimeoutConfig};
 use grapevine_core::dialect::PermittedLoss;
 use http::{HeaderName, Uri};
-use rustls::{ClientConfig, RootCertStore};
+use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::upstream::{UpstreamClient, UpstreamSettings, UpstreamTargets};
+use crate::upstream::{UpstreamClient, UpstreamSettings, UpstreamTargets, tls_without_roots};
 
 #[test]
 fn list_of_models_is_read_by_id() {
@@ -104,12 +104,7 @@ impl Upstream {
             timeouts: TimeoutConfig::default(),
         };
         let targets = UpstreamTargets::new(vec![settings]).expect("usable settings");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
+        let tls = tls_without_roots();
         Self {
             client: UpstreamClient::new(targets, HeaderValue::from_static("grapevine"), tls),
             seen,

@@ -35,6 +35,20 @@ pub fn tls_config() -> Result<ClientConfig, rustls::Error> {
     }
 }
 
+/// How tests encrypt calls: no certificate is accepted.
+///
+/// # Panics
+/// When the cryptography offers no common TLS version.
+#[cfg(test)]
+pub(crate) fn tls_without_roots() -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
+}
+
 /// Opening the connection took too long.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no connection within {0:?}")]

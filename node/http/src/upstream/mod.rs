@@ -35,6 +35,8 @@ mod tunnel;
 
 pub use client::UpstreamClient;
 pub use connect::tls_config;
+#[cfg(test)]
+pub(crate) use connect::tls_without_roots;
 pub use credential::{CredentialFailure, CredentialState};
 #[doc(hidden)]
 pub use http1::probes;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::called::{Called, call_once};
 use super::{Begun, Driver, failed};
-use crate::ingress::due::{LOOKS_AROUND_EVERY, first_frame};
+use crate::ingress::due::LOOKS_AROUND_EVERY;
 
 /// One of two attempts.
 struct Leg<'a> {
@@ -129,10 +129,7 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
                 self.track.on(leg.attempt, failed(failure))
             }
             Came::First(mut begun, Ok(first)) => {
-                let event = match self.is_none(&begun.answer, first.as_ref()) {
-                    None => self.first_came(&begun, first.as_ref()),
-                    finding => AttemptEvent::FirstByte { finding },
-                };
+                let event = self.first_came(&begun, first.as_ref());
                 begun.first = Some(first);
                 self.go_on(legs, leg, begun, event)
             }
@@ -208,12 +205,8 @@ impl<'a, L: CallLocal, P: CallPeer> Driver<'a, L, P> {
         match action {
             Some(Action::AwaitBody(attempt)) if attempt == leg.attempt => {
                 leg.coming = Box::pin(async move {
-                    let framed = first_frame(&begun.choice, &mut begun.answer, deadline);
-                    let framed = match &mut begun.overdue {
-                        Some(overdue) => overdue.during(pin!(framed)).await,
-                        None => framed.await,
-                    };
-                    Came::First(begun, framed)
+                    let first = begun.first_frame(deadline).await;
+                    Came::First(begun, first)
                 });
             }
             Some(Action::AwaitRest { attempt, until }) if attempt == leg.attempt => {

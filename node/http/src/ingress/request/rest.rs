@@ -1,4 +1,4 @@
-//! An answer that is kept until it is whole.
+//! The first piece of an answer, and an answer that is kept until it is whole.
 //!
 //! What came is kept in the pieces in which it came, and joined only where there are several: an answer in one piece is
 //! given as it is.
@@ -8,9 +8,12 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use grapevine_base::coarse;
-use grapevine_base::exchange::{AnswerBody, CallFailure, CallLocal, CallPeer, is_stream};
+use grapevine_base::exchange::{Answer, AnswerBody, CallFailure, CallLocal, CallPeer, is_stream};
 use grapevine_base::headers::content_length;
 use grapevine_base::peeked::Peeked;
+use grapevine_base::shown;
+use grapevine_core::forwarding::PathScope;
+use grapevine_core::outcome::Finding;
 use grapevine_core::request::{Action, AttemptEvent, AttemptId, REST_BYTES_MAX};
 use http::Method;
 use http_body::{Body, Frame};
@@ -18,18 +21,23 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::{Begun, Driver, failed};
+use crate::ingress::due::first_frame;
 use crate::ingress::following::Following;
 
 impl<L: CallLocal, P: CallPeer> Driver<'_, L, P> {
-    /// What the first frame of a body is: all there is to wait for, or a piece of an answer that may be awaited whole.
+    /// What the first frame of a body is: none of an answer, all there is to wait for, or a piece of an answer that may be
+    /// awaited whole.
     pub(super) fn first_came(
         &self,
         begun: &Begun<'_>,
         first: Option<&Frame<Bytes>>,
     ) -> AttemptEvent {
-        let whole = AttemptEvent::FirstByte { finding: None };
         let answer = &begun.answer;
-        if answer.body.is_end_stream()
+        let finding = self.is_none(answer, first);
+        let is_judged = finding.is_some();
+        let whole = AttemptEvent::FirstByte { finding };
+        if is_judged
+            || answer.body.is_end_stream()
             || is_stream(self.track.path(), self.request.head.stream)
             || *self.track.method() == Method::HEAD
         {
@@ -43,6 +51,16 @@ impl<L: CallLocal, P: CallPeer> Driver<'_, L, P> {
             }
             _ => whole,
         }
+    }
+
+    /// What the first frame shows where it is none of an answer.
+    fn is_none(&self, answer: &Answer, first: Option<&Frame<Bytes>>) -> Option<Finding> {
+        let is_judged =
+            self.track.scope() == PathScope::Inference && *self.track.method() != Method::HEAD;
+        let data = first.map(|frame| frame.data_ref().map_or(&[][..], |data| data));
+        is_judged
+            .then(|| shown::by_first_piece(answer.status, &answer.headers, data))
+            .flatten()
     }
 
     /// Waits for the rest of an answer.
@@ -66,6 +84,18 @@ impl<L: CallLocal, P: CallPeer> Driver<'_, L, P> {
 }
 
 impl Begun<'_> {
+    /// Waits for the first frame of its body; `None` where that is empty.
+    pub(super) async fn first_frame(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Option<Frame<Bytes>>, CallFailure> {
+        let framed = first_frame(&self.choice, &mut self.answer, deadline);
+        match &mut self.overdue {
+            Some(overdue) => overdue.during(pin!(framed)).await,
+            None => framed.await,
+        }
+    }
+
     /// Reads the body until it is whole, too long, or the time is over.
     ///
     /// # Errors

@@ -51,13 +51,13 @@ pub(super) fn without(body: &[u8], cuts: &[Range<usize>]) -> Bytes {
 pub(super) struct Seals<'a> {
     keys: &'a SealKeys,
     body: &'a [u8],
-    pub(super) owner: Option<Owner>,
+    owner: Option<Owner>,
     /// Where they are in the body.
     pub(super) cuts: Vec<Range<usize>>,
     /// Where the content that is being read begins.
     content_at: usize,
     count: usize,
-    pub(super) failure: Option<RestoreError>,
+    failure: Option<RestoreError>,
 }
 
 impl<'a> Seals<'a> {

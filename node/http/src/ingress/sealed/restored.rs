@@ -53,11 +53,8 @@ fn restore_all(
     body: &Bytes,
 ) -> Result<Restored, RestoreError> {
     let (found, path) = Seals::find(keys, path, body);
-    if let Some(failure) = found.failure {
-        return Err(failure);
-    }
     Ok(Restored {
-        owner: found.owner,
+        owner: found.owner()?,
         path,
         body: (!found.cuts.is_empty()).then(|| found::without(body, &found.cuts)),
         is_reasoning_lost: false,

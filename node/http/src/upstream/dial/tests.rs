@@ -2,10 +2,9 @@ use std::net::Ipv4Addr;
 
 use grapevine_config::checked::{AuthConfig, ProviderConfig, TimeoutConfig};
 use grapevine_core::ids::UpstreamName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::super::connect::Connector;
+use super::super::connect::{Connector, tls_without_roots};
 use super::super::target::UpstreamSettings;
 use super::*;
 
@@ -115,12 +114,7 @@ async fn address_whose_tls_hangs_comes_last_the_next_time() {
     // Nobody accepts there, so that the handshake of TLS is not answered.
     let (_hangs, hanging) = listener().await;
     let (other, address) = listener().await;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
+    let tls = tls_without_roots();
     let connect = Duration::from_millis(100);
     let targets = targets(TimeoutConfig {
         connect,

@@ -31,7 +31,7 @@ fn client(targets: &UpstreamTargets) -> UpstreamClient {
     UpstreamClient::new(
         targets.clone(),
         HeaderValue::from_static("grapevine"),
-        tls(),
+        tls_without_roots(),
     )
 }
 

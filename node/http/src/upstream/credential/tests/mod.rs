@@ -8,11 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use grapevine_config::Sources;
 use grapevine_config::checked::UpstreamConfig;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::super::connect::Connector;
+use super::super::connect::{Connector, tls_without_roots};
 use super::super::target::UpstreamTargets;
 use super::*;
 
@@ -79,15 +78,6 @@ pub(super) fn answer(status: u16, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
 }
 
-pub(super) fn tls() -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth()
-}
-
 /// The upstream that `about` says.
 pub(super) fn upstream(about: &str) -> UpstreamConfig {
     let yaml = format!("upstreams: [{{name: a, models: [m], {about}}}]\n");
@@ -100,7 +90,10 @@ pub(super) fn upstream(about: &str) -> UpstreamConfig {
 
 /// What the issuer of the upstream that `about` says issues.
 async fn issued(about: &str) -> Result<Issue, CredentialFailure> {
-    let client = EndpointClient::new(Connector::new(UpstreamTargets::default(), tls()));
+    let client = EndpointClient::new(Connector::new(
+        UpstreamTargets::default(),
+        tls_without_roots(),
+    ));
     let auth = TargetAuth::new(upstream(about).auth, None).expect("usable");
     match auth {
         TargetAuth::Issued(credential) => credential.obtaining(&client).obtain().await,
