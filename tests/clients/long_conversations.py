@@ -53,11 +53,7 @@ class Anthropic(anthropic.AsyncAnthropic):
         return super()._prepare_url(DRAW.choice(BASES).removesuffix("/v1") + str(url))
 
 
-def openai_client():
-    return OpenAI(api_key=KEY, base_url=BASES[0], max_retries=RETRIES, timeout=TIMEOUT)
-
-
-CLIENT = openai_client()
+CLIENT = OpenAI(api_key=KEY, base_url=BASES[0], max_retries=RETRIES, timeout=TIMEOUT)
 CLAUDE_CLIENT = Anthropic(api_key=KEY, base_url=BASES[0].removesuffix("/v1"), max_retries=RETRIES, timeout=TIMEOUT)
 
 

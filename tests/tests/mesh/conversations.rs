@@ -15,59 +15,77 @@ use serde_json::{Value, json};
 
 const MODEL: &str = "gpt-5";
 
+pub(super) const KEY: &str = "sk-any";
+
 const NODES: [&str; 3] = ["eur-1", "eur-2", "usa-1"];
 
 /// How long the mesh may take to notice what changed. Nothing is said to be gone before a node is up for 30 s.
 const NOTICE_LIMIT: Duration = Duration::from_secs(90);
 
-/// What the mocks are called; each region has one.
-struct World {
-    mesh: Mesh,
-    _mocks: [Mock; 2],
+/// A mock that a node has, as strict as the provider that it stands for.
+pub(super) struct Strict {
+    pub(super) name: &'static str,
+    pub(super) provider: &'static str,
+    pub(super) model: &'static str,
+}
+
+/// Three nodes in two regions, whose mocks know nothing of each other.
+pub(super) struct World {
+    pub(super) mesh: Mesh,
+    _mocks: Vec<Mock>,
 }
 
 impl World {
+    /// One of OpenAI's API in each region.
     async fn start(strategy: &str) -> Self {
-        let mock = async |name: &str| {
-            Mock::start_with(
-                name,
-                &[MODEL],
-                &["--provider", "openai", "--api-key", "sk-any"],
-            )
-            .await
+        let openai = |name| Strict {
+            name,
+            provider: "openai",
+            model: MODEL,
         };
-        let [east, west] = [mock("east").await, mock("west").await];
-        let node = |region: &'static str, mock: Option<&Mock>| {
-            let upstream = mock.map(upstream);
-            let strategy = json!(strategy);
-            move |node: NodeBuilder| {
-                let node = node.region(region).config("routing.strategy", strategy);
-                upstream.into_iter().fold(node, NodeBuilder::raw_upstream)
+        Self::start_with(strategy, &[openai("east")], &[openai("west")]).await
+    }
+
+    /// Those of `east` at a node in one region, and those of `west` in the other.
+    pub(super) async fn start_with(strategy: &str, east: &[Strict], west: &[Strict]) -> Self {
+        let mut mocks = Vec::new();
+        let mut upstreams = Vec::new();
+        for region in [east, &[], west] {
+            let mut own = Vec::new();
+            for strict in region {
+                let flags = ["--provider", strict.provider, "--api-key", KEY];
+                let mock = Mock::start_with(strict.name, &[strict.model], &flags).await;
+                own.push(upstream(&mock, strict));
+                mocks.push(mock);
             }
-        };
-        let mesh = Mesh::builder()
-            .node(NODES[0], node("eur", Some(&east)))
-            .node(NODES[1], node("eur", None))
-            .node(NODES[2], node("usa", Some(&west)))
-            .start()
-            .await;
+            upstreams.push(own);
+        }
+        let mut builder = Mesh::builder();
+        for ((name, region), own) in NODES.into_iter().zip(["eur", "eur", "usa"]).zip(upstreams) {
+            let strategy = json!(strategy);
+            builder = builder.node(name, |node| {
+                let node = node.region(region).config("routing.strategy", strategy);
+                own.into_iter().fold(node, NodeBuilder::raw_upstream)
+            });
+        }
         Self {
-            mesh,
-            _mocks: [east, west],
+            mesh: builder.start().await,
+            _mocks: mocks,
         }
     }
 
-    fn nodes(&self) -> [&Node; 3] {
+    pub(super) fn nodes(&self) -> [&Node; 3] {
         NODES.map(|name| &self.mesh[name])
     }
 }
 
-fn upstream(mock: &Mock) -> Value {
+fn upstream(mock: &Mock, strict: &Strict) -> Value {
     json!({
         "name": mock.name(),
+        "provider": strict.provider,
         "base_url": mock.base_url(),
-        "api_key": "sk-any",
-        "models": [MODEL],
+        "api_key": KEY,
+        "models": [strict.model],
         "health": {"interval": "1s", "timeout": "500ms"},
     })
 }
@@ -82,7 +100,7 @@ async fn hold(strategy: &str) {
     let urls = world.nodes().map(Node::base_url);
     for (turn, restarted) in [(0, 0), (1, 1), (2, 2), (9, 0)] {
         let (turn, seed) = (turn.to_string(), dice.below(1 << 30).to_string());
-        let mut arguments = vec![state, "sk-any", &turn, &seed];
+        let mut arguments = vec![state, KEY, &turn, &seed];
         arguments.extend(urls.iter().map(String::as_str));
         let printed = run_client("conversations.py", &arguments).await;
         eprint!("{strategy}: {printed}");
