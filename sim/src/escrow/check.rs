@@ -116,16 +116,20 @@ impl Counter {
         }
     }
 
+    /// Whether `units` more would be within the limit, whatever window they counted for.
+    pub(super) fn has_room(&mut self, now: Instant, units: u64) -> bool {
+        self.forget(now);
+        let counted = match self.spec.window {
+            LimitWindow::Minute | LimitWindow::Held => self.counted(0),
+            LimitWindow::Day | LimitWindow::Month => self.most_spent(),
+        };
+        self.peak = self.peak.max(counted);
+        counted + units <= self.spec.amount
+    }
+
     /// What is wrong where `takeable` could be taken now, by the number of the window that it would count for.
     pub(super) fn check(&mut self, now: Instant, takeable: &BTreeMap<u32, u64>) -> Option<String> {
-        if self.spec.window == LimitWindow::Minute {
-            while let Some((_, _, units)) = self
-                .admitted
-                .pop_front_if(|(at, _, _)| now.since(*at) >= MINUTE)
-            {
-                self.in_window -= units;
-            }
-        }
+        self.forget(now);
         for (number, takeable) in takeable {
             let counted = self.counted(*number);
             self.peak = self.peak.max(counted);
@@ -138,6 +142,18 @@ impl Counter {
             }
         }
         None
+    }
+
+    /// What was admitted a minute ago no longer counts against a rate.
+    fn forget(&mut self, now: Instant) {
+        if self.spec.window == LimitWindow::Minute {
+            while let Some((_, _, units)) = self
+                .admitted
+                .pop_front_if(|(at, _, _)| now.since(*at) >= MINUTE)
+            {
+                self.in_window -= units;
+            }
+        }
     }
 
     /// What was spent of the windows of the calendar, the largest.

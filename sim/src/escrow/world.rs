@@ -1,6 +1,7 @@
 //! Everything together: nodes, network, requests, faults, and the checker after every event.
 
 mod disturb;
+mod held;
 mod judge;
 mod split;
 
@@ -28,6 +29,7 @@ use super::fault::{DiskFate, Fault};
 use super::node::{Node, Running};
 use super::outcome::Outcome;
 use super::sabotage::Breach;
+use held::Held;
 use split::Split;
 
 /// Requests come after this: the nodes have met.
@@ -86,6 +88,7 @@ pub(super) struct World<'a> {
     pub(super) nodes: Vec<Node>,
     ids: Vec<LimitId>,
     counters: Vec<Counter>,
+    held: Held,
     /// The nodes where the demand is.
     active: Vec<usize>,
     split: Option<Split>,
@@ -118,6 +121,7 @@ impl<'a> World<'a> {
             nodes,
             ids: (0..case.limits.len()).map(id).collect(),
             counters: counters.collect(),
+            held: Held::new(case.nodes, case.limits.len()),
             case,
             seed,
             breach,
@@ -189,6 +193,7 @@ impl<'a> World<'a> {
 
     fn start(&mut self, node: usize, fate: DiskFate) {
         self.nodes[node].start(self.now, fate);
+        self.weigh(node);
         let process = self.nodes[node].process;
         // Not all in step.
         let first = TICK.mul_f64(chance::unit(&mut self.chance.membership));
@@ -223,13 +228,20 @@ impl<'a> World<'a> {
         self.check_all(to);
     }
 
+    /// A node's purses may have changed.
+    pub(super) fn weigh(&mut self, node: usize) {
+        self.held.weigh(node, &self.nodes[node], &self.ids);
+    }
+
     pub(super) fn handle(&mut self, index: usize, event: EscrowEvent) {
         let node = &mut self.nodes[index];
         let local = node.local(self.now);
         let Some(escrow) = &mut node.escrow else {
             return;
         };
-        for effect in escrow.handle(local, event) {
+        let effects = escrow.handle(local, event);
+        self.weigh(index);
+        for effect in effects {
             match effect {
                 EscrowEffect::Send(to, message) => self.send(index, usize::from(to.0), &message),
                 EscrowEffect::Store(write) => {
@@ -303,6 +315,7 @@ impl<'a> World<'a> {
         };
         match taken {
             Ok(reservation) => {
+                self.weigh(node);
                 self.admit(node, limit, Running { limit, reservation });
                 self.check(limit);
             }

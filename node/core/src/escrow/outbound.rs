@@ -35,13 +35,11 @@ impl Escrow {
             };
             let account = &mut known.account;
             let class = account.class();
-            for seat in account.lenders() {
-                let line = account.ask_line(now, *limit, seat);
-                asks.entry((class, seat)).or_default().extend(line);
+            for (seat, line) in account.ask_lines(now, *limit) {
+                asks.entry((class, seat)).or_default().push(line);
             }
-            for seat in account.borrowers() {
-                let line = account.grant_line(now, *limit, seat);
-                grants.entry((class, seat)).or_default().extend(line);
+            for (seat, line) in account.grant_lines(now, *limit) {
+                grants.entry((class, seat)).or_default().push(line);
             }
         }
         for (key, lines) in asks {

@@ -57,6 +57,7 @@ impl World<'_> {
                 counter.cut_short(request);
             }
         }
+        self.weigh(node);
     }
 
     pub(super) fn cut_in_two(&mut self, side: Vec<bool>, lasts: Duration) {

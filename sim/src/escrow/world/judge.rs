@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use grapevine_core::Instant;
 use grapevine_core::escrow::spec::LimitWindow;
 
 use crate::check::Violation;
@@ -15,21 +14,15 @@ use super::World;
 impl World<'_> {
     /// What could be taken anywhere is within the limit.
     pub(super) fn check(&mut self, limit: usize) {
-        let locals = self.locals();
-        self.check_at(limit, &locals);
-    }
-
-    /// What each node's clock shows.
-    fn locals(&self) -> Vec<Instant> {
-        let nodes = self.nodes.iter();
-        nodes.map(|node| node.local(self.now)).collect()
-    }
-
-    fn check_at(&mut self, limit: usize, locals: &[Instant]) {
+        let held = self.held.of(limit);
+        if held.is_some_and(|held| self.counters[limit].has_room(self.now, held)) {
+            return;
+        }
         let spec = self.case.limits[limit].spec;
         let mut takeable: BTreeMap<u32, u64> = BTreeMap::new();
-        for (node, local) in self.nodes.iter().zip(locals.iter().copied()) {
+        for node in &self.nodes {
             if let Some(escrow) = &node.escrow {
+                let local = node.local(self.now);
                 let number = match spec.window {
                     LimitWindow::Day | LimitWindow::Month => escrow.window(local, spec),
                     LimitWindow::Minute | LimitWindow::Held => Some(0),
@@ -44,10 +37,8 @@ impl World<'_> {
 
     /// The same for all limits, after `changed` has handled something, unless there are too many limits.
     pub(super) fn check_all(&mut self, changed: usize) {
-        const AT_ONCE: usize = 8;
-        if self.case.limits.len() <= AT_ONCE {
-            let locals = self.locals();
-            (0..self.case.limits.len()).for_each(|limit| self.check_at(limit, &locals));
+        if self.held.is_kept() {
+            (0..self.case.limits.len()).for_each(|limit| self.check(limit));
             self.audit(changed);
         }
     }

@@ -177,34 +177,31 @@ impl Account {
         loan.ask_after = now + wait;
     }
 
-    /// What is to be said to a lender now.
-    pub(in crate::escrow) fn ask_line(
+    /// What is to be said to lenders now.
+    pub(in crate::escrow) fn ask_lines(
         &mut self,
         now: Instant,
         limit: LimitId,
-        to: Seat,
-    ) -> Option<AskLine> {
-        let loan = self.loans.get_mut(&to)?;
-        let is_late = loan.returned != loan.returned_known && now.since(loan.sent_at) >= RESEND;
-        if !loan.is_due && !is_late {
-            return None;
-        }
-        loan.is_due = false;
-        loan.sent_at = now;
-        Some(AskLine {
-            limit,
-            spec: self.spec,
-            window: self.window,
-            opening: self.opening,
-            granted: loan.granted,
-            returned: loan.returned,
-            want: std::mem::take(&mut loan.want),
+    ) -> impl Iterator<Item = (Seat, AskLine)> {
+        let (spec, window, opening) = (self.spec, self.window, self.opening);
+        self.loans.iter_mut().filter_map(move |(seat, loan)| {
+            let is_late = loan.returned != loan.returned_known && now.since(loan.sent_at) >= RESEND;
+            if !loan.is_due && !is_late {
+                return None;
+            }
+            loan.is_due = false;
+            loan.sent_at = now;
+            let line = AskLine {
+                limit,
+                spec,
+                window,
+                opening,
+                granted: loan.granted,
+                returned: loan.returned,
+                want: std::mem::take(&mut loan.want),
+            };
+            Some((*seat, line))
         })
-    }
-
-    /// The lenders to whom something may be said.
-    pub(in crate::escrow) fn lenders(&self) -> Vec<Seat> {
-        self.loans.keys().copied().collect()
     }
 
     /// The lenders of whom something is held.

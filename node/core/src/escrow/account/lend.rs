@@ -130,14 +130,13 @@ impl Account {
         }
     }
 
-    /// What is to be said to a borrower now.
-    pub(in crate::escrow) fn grant_line(
+    /// What is to be said to borrowers now.
+    pub(in crate::escrow) fn grant_lines(
         &mut self,
         now: Instant,
         limit: LimitId,
-        to: Seat,
-    ) -> Option<GrantLine> {
-        let keep = self.keep(now, to);
+    ) -> impl Iterator<Item = (Seat, GrantLine)> {
+        let calls = self.calls(now);
         let left = match self.class() {
             // What is not yet opened can be.
             LeaseClass::Budget => self.surplus(now) + self.cold,
@@ -145,36 +144,34 @@ impl Account {
         };
         let rested = [&self.own.resting, &self.foreign];
         let next = rested.iter().filter_map(|it| it.next_at()).min();
-        let next = next.map(|at| now.until(at));
-        let lent = self.lent.get_mut(&to)?;
-        let is_late = lent.granted != lent.granted_known && now.since(lent.sent_at) >= RESEND;
-        let is_called = keep < lent.outstanding() && lent.keep_sent != Some(keep);
-        let is_free = keep == u64::MAX && lent.keep_sent.is_some_and(|sent| sent != keep);
-        if !lent.is_due && !is_late && !is_called && !is_free {
-            return None;
-        }
-        lent.is_due = false;
-        lent.sent_at = now;
-        lent.keep_sent = Some(keep);
-        let next_millis = match next {
+        let next_millis = match next.map(|at| now.until(at)) {
             Some(span) if left == 0 => u32::try_from(span.as_millis()).unwrap_or(u32::MAX).max(1),
             _ => 0,
         };
-        Some(GrantLine {
-            limit,
-            window: self.window,
-            opening: lent.opening,
-            granted: lent.granted,
-            returned: lent.returned,
-            left,
-            next_millis,
-            keep,
+        let window = self.window;
+        self.lent.iter_mut().filter_map(move |(seat, lent)| {
+            let keep = calls.keep(lent.outstanding());
+            let is_late = lent.granted != lent.granted_known && now.since(lent.sent_at) >= RESEND;
+            let is_called = keep < lent.outstanding() && lent.keep_sent != Some(keep);
+            let is_free = keep == u64::MAX && lent.keep_sent.is_some_and(|sent| sent != keep);
+            if !lent.is_due && !is_late && !is_called && !is_free {
+                return None;
+            }
+            lent.is_due = false;
+            lent.sent_at = now;
+            lent.keep_sent = Some(keep);
+            let line = GrantLine {
+                limit,
+                window,
+                opening: lent.opening,
+                granted: lent.granted,
+                returned: lent.returned,
+                left,
+                next_millis,
+                keep,
+            };
+            Some((*seat, line))
         })
-    }
-
-    /// The borrowers to whom something may be said.
-    pub(in crate::escrow) fn borrowers(&self) -> Vec<Seat> {
-        self.lent.keys().copied().collect()
     }
 
     /// The lease with a borrower is over: what it has not given back was used by now at the latest.
@@ -221,34 +218,63 @@ impl Account {
         self.demand.lasting(now, self.class().reserve())
     }
 
-    /// How much a borrower may keep; what it has beyond comes back as it is ready.
-    ///
-    /// All, unless this node is short of its own share, or the limit was lowered: then that is called in, from each
-    /// borrower in proportion. Or another borrower wants some and there is none: then a quarter a step is, down to an
-    /// equal part for each.
-    fn keep(&self, now: Instant, borrower: Seat) -> u64 {
-        let Some(lent) = self.lent.get(&borrower) else {
-            return u64::MAX;
+    /// What this node calls in, and of whom. One look at each borrower.
+    fn calls(&self, now: Instant) -> Calls {
+        let own = self.reserve(now);
+        let alive = self.own.alive() + self.foreign.total();
+        let mut calls = Calls {
+            short: own.min(self.share).saturating_sub(alive) + self.excess,
+            lent: 0,
+            is_empty: self.own.ready == 0,
+            fewest: u64::MAX,
+            part: 0,
         };
-        let out = lent.outstanding();
+        let mut parts = u64::from(own > 0);
+        for lent in self.lent.values() {
+            let (out, wanted) = (lent.outstanding(), lent.wanted(now));
+            calls.lent += out;
+            if wanted > 0 {
+                calls.fewest = calls.fewest.min(out);
+            }
+            parts += u64::from(wanted + out > 0);
+        }
+        calls.part = self.share / parts.max(1);
+        calls
+    }
+}
+
+/// What decides how much each borrower may keep: of all of them together.
+#[derive(Clone, Copy, Debug)]
+struct Calls {
+    /// What the lender lacks of its own share, or has lent beyond a lowered limit.
+    short: u64,
+    /// What all borrowers have.
+    lent: u64,
+    /// Whether nothing is ready at the lender.
+    is_empty: bool,
+    /// The fewest units that a borrower has which wants some.
+    fewest: u64,
+    /// An equal part for each who has or wants some.
+    part: u64,
+}
+
+impl Calls {
+    /// How much a borrower of `out` units may keep; what it has beyond comes back as it is ready.
+    ///
+    /// All, unless the lender is short of its own share, or the limit was lowered: then that is called in, from each
+    /// borrower in proportion. Or a borrower that has less wants some and there is none: then a quarter a step is, down
+    /// to an equal part for each.
+    fn keep(self, out: u64) -> u64 {
         if out == 0 {
             return u64::MAX;
         }
-        let own = self.reserve(now);
-        let alive = self.own.alive() + self.foreign.total();
-        let short = own.min(self.share).saturating_sub(alive) + self.excess;
-        if short > 0 {
-            let all = self.lent.values().map(Lent::outstanding).sum::<u64>();
-            let part = (u128::from(short) * u128::from(out)).div_ceil(u128::from(all));
+        if self.short > 0 {
+            let part = (u128::from(self.short) * u128::from(out)).div_ceil(u128::from(self.lent));
             return out.saturating_sub(u64::try_from(part).unwrap_or(u64::MAX));
         }
-        let others = self.lent.iter().filter(|(seat, _)| **seat != borrower);
-        let wants = |(_, other): (&Seat, &Lent)| other.wanted(now) > 0 && other.outstanding() < out;
-        if self.own.ready > 0 || !others.clone().any(wants) {
+        if !self.is_empty || self.fewest >= out {
             return u64::MAX;
         }
-        let others = others.filter(|(_, other)| other.wanted(now) + other.outstanding() > 0);
-        let parts = 1 + others.count() as u64 + u64::from(own > 0);
-        (self.share / parts).max(out - out.div_ceil(STEP))
+        self.part.max(out - out.div_ceil(STEP))
     }
 }
