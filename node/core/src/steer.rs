@@ -224,6 +224,7 @@ mod tests {
             region: region("eur"),
             place: place(FRANKFURT),
             phase: Phase::Ready,
+            settled: true,
             models: BTreeMap::new(),
             any_model: Routes::default(),
             no_model: Routes::default(),

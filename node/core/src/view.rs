@@ -46,6 +46,8 @@ pub struct View {
     pub place: Option<GeoPoint>,
     /// Its phase.
     pub phase: Phase,
+    /// Whether it has heard of every node and of what each has: what it does not know does not exist.
+    pub settled: bool,
     /// Candidates by model. A model's list holds those that take any model too.
     pub models: BTreeMap<ModelName, Routes>,
     /// Candidates that take any model: for models that no list names.

@@ -374,17 +374,15 @@ fn tasks_api(hub: Option<&Hub>) -> (Background, Router) {
 
 /// Passes the engine the node's rules, upstreams and services, and that it is ready unless it has peers to join.
 async fn configure_engine(config: &Config, driver: &DriverHandle) {
-    let has_seeds = config
-        .mesh
-        .as_ref()
-        .is_some_and(|mesh| !mesh.seeds.is_empty());
     for event in [
         Event::RulesChanged(config.residency.clone()),
         Event::Configured(translate::specs(config)),
         Event::ServicesChanged(translate::services(config)),
-        match has_seeds {
-            true => Event::JoinBegan,
-            false => Event::PhaseChanged(Phase::Ready),
+        match &config.mesh {
+            Some(mesh) => Event::JoinBegan {
+                has_seeds: !mesh.seeds.is_empty(),
+            },
+            None => Event::PhaseChanged(Phase::Ready),
         },
     ] {
         driver.send(event).await;

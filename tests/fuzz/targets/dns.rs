@@ -67,6 +67,7 @@ fn view() -> View {
         region: region("eur"),
         place: None,
         phase: Phase::Ready,
+        settled: true,
         models: BTreeMap::new(),
         any_model: Routes::default(),
         no_model: Routes::default(),

@@ -207,9 +207,12 @@ pub enum Event {
     Configured(Vec<UpstreamSpec>),
     /// The configured residency rules, at the start and after a reload.
     RulesChanged(Residency),
-    /// The node joined a mesh and waits for its peers: it becomes ready by itself once it knows them, or when the
-    /// wait is over.
-    JoinBegan,
+    /// The node is one of a mesh. With seeds it waits for its peers, and becomes ready by itself once it knows them or
+    /// when the wait is over; the first of a mesh is ready at once.
+    JoinBegan {
+        /// Whether it has others to join.
+        has_seeds: bool,
+    },
     /// The node's own phase changed.
     PhaseChanged(Phase),
     /// The background work of the node changed; reported at most once per second, except transitions.

@@ -1,26 +1,60 @@
-//! When a node that has joined a mesh is ready.
+//! When a node that has joined a mesh is ready, and when it knows all of it.
 //!
 //! Until it knows its peers it can say neither that nobody serves a model nor that no candidate is inside a
 //! fence; both are final for a client. So it stays in [`Phase::Joining`], in which it serves what it can and
 //! answers the rest with "try again", until each live peer has published its facts and one of them can be
 //! reached. A node whose peers are all away does not wait for them for long: it serves on its own.
+//!
+//! Being ready is not knowing all: the first peer may be met seconds before the others, and one that starts again has
+//! published nothing yet. So the node also notes when it met anybody last, a new node or a new incarnation, and its views
+//! are *settled* once that is a while ago and each live peer is complete ([`View::settled`](crate::view::View::settled)).
 
 use std::time::Duration;
 
 use super::peer::{LinkStatus, Peer};
-use super::{Effect, Engine};
+use super::{Effect, Engine, ViewDue};
 use crate::fact::Phase;
 use crate::time::Instant;
 
 /// The longest wait for peers: gossip brings a whole mesh of 100 nodes in well under a second.
 const JOIN_MAX: Duration = Duration::from_secs(2);
 
+/// Who met nobody for so long, and knows what each live peer has, knows all: several rounds of gossip, each of which
+/// names every node that the other side knows.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Knows all after this, whatever is missing: nodes that are listed and never publish anything, or a mesh that is away.
+const SETTLE_MAX: Duration = Duration::from_secs(30);
+
+/// Who may yet hear of nodes or of their upstreams.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unsettled {
+    /// When to look whether it knows all.
+    looks_at: Instant,
+    /// When it is settled in any case.
+    ends_at: Instant,
+}
+
 impl Engine {
-    /// Begins to wait for peers.
-    pub(super) fn begin_join(&mut self, now: Instant) {
-        if self.phase == Phase::Joining {
-            self.join_ends_at = Some(now + JOIN_MAX);
+    /// Begins to wait for peers: before it is ready where it `has_seeds`, and otherwise until it is settled.
+    pub(super) fn begin_join(&mut self, now: Instant, has_seeds: bool, effects: &mut Vec<Effect>) {
+        self.met(now);
+        match has_seeds {
+            true if self.phase == Phase::Joining => self.join_ends_at = Some(now + JOIN_MAX),
+            true => {}
+            false => self.change_phase(Phase::Ready, effects),
         }
+    }
+
+    /// A node appeared, or began anew.
+    pub(super) fn met(&mut self, now: Instant) {
+        if self.unsettled.is_none() {
+            self.view_becomes(ViewDue::Now);
+        }
+        self.unsettled = Some(Unsettled {
+            looks_at: now + QUIET,
+            ends_at: now + SETTLE_MAX,
+        });
     }
 
     /// Becomes ready once the peers are known or the wait is over. Costs one look at each peer, and only while
@@ -35,6 +69,31 @@ impl Engine {
             self.join_ends_at = None;
             self.change_phase(Phase::Ready, effects);
         }
+    }
+
+    /// Is settled once all is known or the wait is over. Costs one look at each peer every [`QUIET`] at most.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let Some(unsettled) = &mut self.unsettled else {
+            return;
+        };
+        if now < unsettled.looks_at {
+            return;
+        }
+        unsettled.looks_at = now + QUIET;
+        if now >= unsettled.ends_at || self.knows_its_peers() {
+            self.unsettled = None;
+            self.view_becomes(ViewDue::Now);
+        }
+    }
+
+    /// Whether what it does not know does not exist.
+    pub(super) fn is_settled(&self) -> bool {
+        self.unsettled.is_none() && self.phase != Phase::Joining
+    }
+
+    /// When to look whether all is known.
+    pub(super) fn looks_at(&self) -> Option<Instant> {
+        self.unsettled.map(|unsettled| unsettled.looks_at)
     }
 
     fn knows_its_peers(&self) -> bool {

@@ -91,6 +91,8 @@ pub struct Engine {
     has_published: bool,
     /// When a node that joins stops waiting for its peers; `None` while it does not wait.
     join_ends_at: Option<Instant>,
+    /// Set while it may yet hear of nodes or of their upstreams.
+    unsettled: Option<join::Unsettled>,
     peers_seen_at: Instant,
     forgot_at: Instant,
     /// The earliest of all peers; never later than the true one.
@@ -126,6 +128,7 @@ impl Engine {
             mesh_rules: Arc::new(MeshRules::of_one()),
             has_published: false,
             join_ends_at: None,
+            unsettled: None,
             peers_seen_at: now,
             forgot_at: now,
             suspicion_ends_at: None,
@@ -160,7 +163,7 @@ impl Engine {
         match event {
             Event::Configured(specs) => self.configure(now, specs, effects),
             Event::RulesChanged(rules) => self.rules_changed(now, rules, effects),
-            Event::JoinBegan => self.begin_join(now),
+            Event::JoinBegan { has_seeds } => self.begin_join(now, has_seeds, effects),
             Event::PhaseChanged(phase) => self.change_phase(phase, effects),
             Event::ServicesChanged(fact) => self.change_services(fact, effects),
             Event::AnswerBegan(report) => self.local_answer_began(now, &report, effects),
@@ -227,6 +230,7 @@ impl Engine {
     fn advance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.advance_locals(now, effects);
         self.end_join(now, effects);
+        self.settle(now);
         self.end_account_rests(now);
         // Looking at every peer after every event would cost more than the event, in a large mesh.
         if now.since(self.peers_seen_at) < PEERS_INTERVAL {
@@ -288,7 +292,12 @@ impl Engine {
         let locals = locals.filter_map(|local| local.next_wake(interval));
         let suspicion = self.suspicion_ends_at;
         let suspicion = suspicion.map(|at| at.max(self.peers_seen_at + PEERS_INTERVAL));
-        let waits = [suspicion, self.join_ends_at, self.account_rest_ends_at];
+        let waits = [
+            suspicion,
+            self.join_ends_at,
+            self.looks_at(),
+            self.account_rest_ends_at,
+        ];
         locals.chain(waits.into_iter().flatten()).min()
     }
 

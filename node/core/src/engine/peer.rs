@@ -253,9 +253,11 @@ impl Engine {
             return;
         };
         let key = fact.key();
+        let before = peer.generation;
         if !peer.is_newer(now, &key, stamp) {
             return;
         }
+        let began_anew = peer.generation != before;
         let mut due = ViewDue::Soon;
         match fact {
             Fact::Node(fact) => {
@@ -293,6 +295,9 @@ impl Engine {
             Fact::Rules(rules) => self.rules_received(now, &node, rules, effects),
         }
         self.view_becomes(due);
+        if began_anew {
+            self.met(now);
+        }
         if via == Via::Rumor {
             effects.push(Effect::Relay { node, key, stamp });
         }
@@ -357,6 +362,7 @@ impl Engine {
             }
             effects.push(Effect::Notice(Notice::PeerJoined { peer: name.clone() }));
             self.peers.insert(name.clone(), Peer::new(now));
+            self.met(now);
         }
         self.peers.get_mut(name)
     }

@@ -66,6 +66,7 @@ impl Engine {
             region: self.identity.region.clone(),
             place: self.identity.place,
             phase: self.phase,
+            settled: self.is_settled(),
             models,
             any_model: tiers(now, any, |_, _| false),
             no_model: tiers(now, all, |_, _| false),

@@ -3,6 +3,7 @@
 mod accounts;
 mod breaks;
 mod home;
+mod joining;
 mod judgement;
 mod latency;
 mod load;
@@ -633,7 +634,7 @@ fn new_incarnation_of_a_peer_replaces_the_old_one() {
         fact,
         via: Via::Gossip,
     });
-    assert!(matches!(bench.plan(), Err(PlanError::UnknownModel { .. })));
+    assert!(matches!(bench.plan(), Err(PlanError::Joining)));
     bench.receive(
         "jpn",
         99,
@@ -1107,47 +1108,7 @@ fn rules_that_differ_are_shown_with_the_moment_they_began_to() {
     assert_eq!(since(&mut bench), None);
 }
 
-/// The phase of a node that joins at `Instant::START`, after `meet`.
-fn phase_after(meet: impl Fn(&mut Bench)) -> Phase {
-    let mut bench = Bench::new();
-    bench.handle(Event::JoinBegan);
-    meet(&mut bench);
-    bench.engine.view(bench.now).phase
-}
-
 fn set_members(bench: &mut Bench, names: &[&str]) {
     let names = names.iter().map(|name| node(name)).collect();
     bench.handle(Event::MembersChanged(names));
-}
-
-#[test]
-fn node_that_joins_is_ready_once_each_live_peer_published_its_facts() {
-    let one_of_two = |bench: &mut Bench| {
-        set_members(bench, &["jpn", "sgp"]);
-        bench.meet("jpn", NEAR, TTFT);
-    };
-    assert_eq!(phase_after(|_| {}), Phase::Joining);
-    assert_eq!(phase_after(one_of_two), Phase::Joining);
-    let whole = |bench: &mut Bench| {
-        one_of_two(bench);
-        bench.receive("sgp", 1, Fact::Node(node_fact("sgp")));
-        bench.receive("sgp", 2, Fact::Phase(Phase::Joining));
-    };
-    assert_eq!(phase_after(whole), Phase::Ready);
-}
-
-#[test]
-fn node_that_joins_alone_is_ready_when_its_wait_is_over() {
-    let after = |span| phase_after(|bench| drop(bench.wait(span)));
-    assert_eq!(after(Duration::from_millis(1_999)), Phase::Joining);
-    assert_eq!(after(Duration::from_secs(2)), Phase::Ready);
-}
-
-#[test]
-fn node_that_drains_while_it_joins_does_not_become_ready() {
-    let drained = |bench: &mut Bench| {
-        bench.handle(Event::PhaseChanged(Phase::Draining));
-        bench.wait(Duration::from_secs(3));
-    };
-    assert_eq!(phase_after(drained), Phase::Draining);
 }

@@ -198,8 +198,9 @@ pub enum PlanError {
         /// Known models with the most similar names, at most three.
         nearest: Vec<ModelName>,
     },
-    /// The node has just started and does not know its peers yet, and nothing it knows can answer.
-    #[error("node does not know its peers yet")]
+    /// Nothing that the node knows can answer, and it does not know all of the mesh: it has just started, or another
+    /// node has.
+    #[error("node does not know all of the mesh yet")]
     Joining,
     /// The model is known, but none of its upstreams can be reached.
     #[error("no upstream for this model can be reached")]

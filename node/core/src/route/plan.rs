@@ -8,7 +8,6 @@ use super::dialect_part::DialectPart;
 use super::nearest::nearest;
 use super::{Bar, Choice, Cost, NONE_REACHABLE, Plan, PlanError, RouteQuery, RouteReason};
 use super::{order, owner};
-use crate::fact::Phase;
 use crate::time::Instant;
 use crate::view::{Candidate, Reach, Routes, TierRoutes, View};
 
@@ -70,8 +69,8 @@ impl RouteQuery<'_> {
 /// at the end, while attempts are left.
 ///
 /// # Errors
-/// When no node knows the model, none of its upstreams can be reached, or none is allowed; or when the node
-/// has just started and may learn of one in a moment.
+/// When no node knows the model, none of its upstreams can be reached, or none is allowed; or when this node does not
+/// know all of the mesh and may learn of one in a moment.
 pub fn plan(
     view: &View,
     ask: &RouteQuery<'_>,
@@ -79,7 +78,7 @@ pub fn plan(
     rng: &mut impl Rng,
 ) -> Result<Plan, PlanError> {
     let Some(routes) = view.routes(ask.model) else {
-        if view.phase == Phase::Joining {
+        if !view.settled {
             // Clients take an unknown model as final, and a closed fence below too.
             return Err(PlanError::Joining);
         }
@@ -88,7 +87,7 @@ pub fn plan(
             nearest: asked.unwrap_or_default(),
         });
     };
-    owner::check(view, routes, ask, now)?;
+    owner::check(view, routes, ask)?;
     let max = ask.attempts_max.max(1) as usize;
     let mut choices = Vec::with_capacity(max.min(8));
     for (index, tier) in routes.tiers.iter().enumerate() {
@@ -112,7 +111,7 @@ pub fn plan(
         }
     }
     if choices.is_empty() {
-        let choice = last_resort(view.phase, routes, ask, now)?;
+        let choice = last_resort(view.settled, routes, ask, now)?;
         return Ok(Plan {
             choices: vec![choice],
             last_resort: true,
@@ -157,7 +156,7 @@ fn push_trial(
 /// The least bad of the unusable ones: reachable ones only, those behind a full link last, and the soonest to return
 /// first.
 fn last_resort(
-    phase: Phase,
+    is_settled: bool,
     routes: &Routes,
     ask: &RouteQuery<'_>,
     now: Instant,
@@ -194,7 +193,7 @@ fn last_resort(
     if all().any(|candidate| ask.allows(candidate)) {
         return Err(NONE_REACHABLE);
     }
-    if phase == Phase::Joining {
+    if !is_settled {
         return Err(PlanError::Joining);
     }
     if all().next().is_none() {

@@ -131,6 +131,7 @@ fn view(upstreams: Vec<UpstreamView>) -> View {
         region: RegionName::new("self").expect("a valid name"),
         place: None,
         phase: Phase::Ready,
+        settled: true,
         models: BTreeMap::from([(MODEL.clone(), routes)]),
         any_model: Routes::default(),
         no_model: Routes::default(),
@@ -452,29 +453,29 @@ fn preferred_region_is_found_behind_a_hundred_cheaper_candidates() {
 }
 
 #[test]
-fn node_that_has_just_started_does_not_report_a_model_as_unknown() {
+fn node_that_does_not_know_all_of_the_mesh_does_not_report_a_model_as_unknown() {
     let mut view = view(Vec::new());
-    view.phase = Phase::Joining;
+    view.settled = false;
     let refused = plan_with(&view, |_| {}, 1).expect_err("nobody serves it");
     assert!(matches!(refused, PlanError::Joining));
 }
 
 #[test]
-fn node_that_has_just_started_does_not_report_a_fence_as_closed() {
+fn node_that_does_not_know_all_of_the_mesh_does_not_report_a_fence_as_closed() {
     let mut view = view(vec![upstream("a", 1)]);
     let elsewhere = [RegionName::new("elsewhere").expect("a valid name")];
-    let refused = |view: &View, phase| {
+    let refused = |view: &View, settled| {
         let view = View {
-            phase,
+            settled,
             ..view.clone()
         };
         let fenced = plan_with(&view, |ask| ask.fence = Some(&elsewhere), 1);
         fenced.expect_err("it is fenced off")
     };
-    assert!(matches!(refused(&view, Phase::Joining), PlanError::Joining));
+    assert!(matches!(refused(&view, false), PlanError::Joining));
     let by = Bar::Residency;
-    assert_eq!(refused(&view, Phase::Ready), PlanError::NotAllowed { by });
-    view.phase = Phase::Joining;
+    assert_eq!(refused(&view, true), PlanError::NotAllowed { by });
+    view.settled = false;
     assert!(plan_with(&view, |_| {}, 1).is_ok(), "it serves what it can");
 }
 

@@ -96,6 +96,7 @@ fn view(nodes: Vec<NodeView>) -> View {
         region: region("eur"),
         place: None,
         phase: Phase::Ready,
+        settled: true,
         models: BTreeMap::new(),
         any_model: Routes::default(),
         no_model: Routes::default(),

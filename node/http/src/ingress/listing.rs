@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use grapevine_config::prices::PriceTable;
 use grapevine_core::dialect::{Dialect, DialectSet};
-use grapevine_core::fact::Phase;
 use grapevine_core::ids::ModelName;
 use grapevine_core::view::{Candidate, Routes, View};
 use http::HeaderMap;
@@ -87,7 +86,7 @@ pub(super) fn answer(
         .as_ref()
         .and_then(|model| find((view, notes), key, model, shape));
     found.ok_or_else(|| match model {
-        Some(_) if view.phase == Phase::Joining => Problem::joining(),
+        Some(_) if !view.settled => Problem::joining(),
         Some(model) => Problem::unknown_model(Some(&model), &[]),
         None => Problem::invalid(Some("model"), "the path names no model that could exist"),
     })

@@ -278,7 +278,8 @@ impl Problem {
 
     /// The node has just started: what it does not know yet must not lead to a final answer.
     pub(super) fn joining() -> Self {
-        let message = "this node has just started and does not know its peers yet; try again soon";
+        let message = "no node that this one knows has what is asked for, and it does not know all of the mesh yet, \
+             since a node has just started; try again soon";
         Self::passing(StatusCode::SERVICE_UNAVAILABLE, "node_joining", message)
     }
 

@@ -287,6 +287,11 @@ async fn models_are_listed_in_both_shapes() {
     );
     let one = node.ask("GET", "/v1/models/gpt-4o", "", "").await;
     assert_eq!((one.status, &one.json()["object"]), (200, &"model".into()));
+    // The peer was met a moment ago, and another might be.
+    let early = node.ask("GET", "/v1/models/none", "", "").await;
+    assert_eq!(early.status, 503);
+    assert_eq!(early.json()["error"]["code"], "node_joining");
+    node.until_settled().await;
     assert_eq!(node.ask("GET", "/v1/models/none", "", "").await.status, 404);
     let reply = node.ask("DELETE", "/v1/models/gpt-4o", "", "").await;
     assert_eq!(

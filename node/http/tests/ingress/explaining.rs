@@ -70,6 +70,7 @@ async fn dry_run_without_a_plan_is_the_error_with_all_candidates_left_out() {
     plan.known_peers = vec![("sgp", 2)];
     plan.settings.residency = fence();
     let node = plan.start().await;
+    node.until_settled().await;
     let reply = node.ask("POST", CHAT, DRY_RUN, MODEL_BODY).await;
     assert_eq!(reply.status, 451);
     let body = reply.json();

@@ -556,6 +556,8 @@ async fn introduce(driver: &DriverHandle, peers: &[(&'static str, u16)]) {
         }
         driver.send(Event::LinkUp { peer: node(name) }).await;
     }
+    let names = peers.iter().map(|(name, _)| node(name)).collect();
+    driver.send(Event::MembersChanged(names)).await;
     let known = peers.len();
     until(|| {
         let view = driver.view();
@@ -578,6 +580,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Waits until what the node does not know does not exist.
+    pub(crate) async fn until_settled(&self) {
+        until(|| self.driver.view().settled).await;
+    }
+
     pub(crate) async fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address)
             .await

@@ -114,6 +114,7 @@ fn view() -> View {
         region: RegionName::new("sgp").expect("a valid name"),
         place: None,
         phase: Phase::Ready,
+        settled: true,
         models: BTreeMap::from([(model(MODEL), Routes::default())]),
         any_model: Routes::default(),
         no_model: Routes::default(),

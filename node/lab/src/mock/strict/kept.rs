@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::exchange::{items, text};
 
 /// The most responses kept, and their most bytes together; beyond, the oldest go.
-const KEPT_MAX: usize = 256;
+const KEPT_MAX: usize = 8_192;
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Responses that clients may refer to.
