@@ -55,6 +55,8 @@ pub use upstream::{
 /// Everything a node needs to know to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// The first twelve hexadecimal digits of the file's SHA-256; `None` without a file.
+    pub file_hash: Option<String>,
     /// The node's identity and location.
     pub node: NodeConfig,
     /// The public address of the API (TCP).

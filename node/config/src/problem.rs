@@ -68,6 +68,7 @@ impl fmt::Display for ConfigProblem {
 pub struct Problems {
     problems: Vec<ConfigProblem>,
     warnings: Vec<ConfigProblem>,
+    file_hash: Option<String>,
 }
 
 impl Problems {
@@ -89,6 +90,11 @@ impl fmt::Display for Problems {
             write!(formatter, "{separator}{problem}")?;
         }
         Ok(())
+
+    /// The short hash of the file they are in; `None` where there is none, or it could not be read.
+    pub fn file_hash(&self) -> Option<&str> {
+        self.file_hash.as_deref()
+    }
     }
 }
 
@@ -107,6 +113,7 @@ impl ConfigReport {
         Self {
             file,
             ..Self::default()
+    pub(super) file_hash: Option<String>,
         }
     }
 
@@ -164,6 +171,7 @@ impl ConfigReport {
         key: &str,
         problem: String,
         remedy: String,
+            file_hash: self.file_hash,
     ) -> ConfigProblem {
         ConfigProblem {
             file: self.file.clone(),

@@ -129,11 +129,13 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     let Loaded {
         mut config,
         mut warnings,
+        mut pending_restart,
     } = load(sources)?;
     let file = sources.file.as_ref().map(|path| path.display().to_string());
     let mut keep = Keep {
         file,
         warnings: &mut warnings,
+        keys: &mut pending_restart,
     };
     let is_renamed = current.node.name != config.node.name;
     keep.value("node.name", &current.node.name, &mut config.node.name);
@@ -170,12 +172,17 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     if current.tls.is_some() != config.tls.is_some() {
         keep.value("tls", &current.tls, &mut config.tls);
     }
-    Ok(Loaded { config, warnings })
+    Ok(Loaded {
+        config,
+        warnings,
+        pending_restart,
+    })
 }
 
 struct Keep<'a> {
     file: Option<String>,
     warnings: &'a mut Vec<ConfigProblem>,
+    keys: &'a mut Vec<String>,
 }
 
 impl Keep<'_> {
@@ -214,6 +221,7 @@ impl Keep<'_> {
             return;
         }
         new.clone_from(current);
+        self.keys.push(key.to_owned());
         self.warnings.push(ConfigProblem {
             file: self.file.clone(),
             origin: ValueOrigin::Nowhere,

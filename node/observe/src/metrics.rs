@@ -21,6 +21,7 @@ use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
+use grapevine_base::own_files::OwnFiles;
 use grapevine_base::queue::QueueHandle;
 use grapevine_base::websocket::counts::TunnelCounts;
 use grapevine_core::limit::RetryBudget;
@@ -46,6 +47,7 @@ use super::limits::LimitMetrics;
 use super::links::LinkCounts;
 use super::losses::{LossMetrics, Losses};
 use super::notices;
+use super::own_files::FileMetrics;
 use super::queue::QueueMetrics;
 use super::recent::RecentFamily;
 use super::record::RequestRecord;
@@ -91,6 +93,7 @@ struct Inner {
     usage: Usage,
     bodies: BodyMemory,
     keys: KeyMetrics,
+    files: FileMetrics,
     limits: LimitMetrics,
     accounts: AccountMetrics,
     answers: AnswerMetrics,
@@ -213,6 +216,11 @@ impl Metrics {
         self.0.keys.show(ring);
     }
 
+    /// Shows the files that the node runs by.
+    pub fn show_files(&self, files: OwnFiles) {
+        self.0.files.show(files);
+    }
+
     /// Shows the limits of keys behind `limits`.
     pub fn show_limits(&self, limits: LimitsHandle) {
         self.0.limits.show(limits);
@@ -292,6 +300,7 @@ impl Metrics {
         metrics.tasks.read(view);
         metrics.bodies.read();
         metrics.keys.read();
+        metrics.files.read();
         metrics.limits.read();
         metrics.accounts.read(view);
         metrics.answers.read();
@@ -329,6 +338,7 @@ impl Inner {
             usage: Usage::register(families),
             bodies: BodyMemory::register(families),
             keys: KeyMetrics::register(families),
+            files: FileMetrics::register(families),
             limits: LimitMetrics::register(families),
             accounts: AccountMetrics::register(families),
             answers: AnswerMetrics::register(families),

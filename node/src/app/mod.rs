@@ -18,6 +18,7 @@ mod links;
 mod losses;
 mod names;
 mod oidc;
+pub(crate) mod own_files;
 mod peers;
 mod reload;
 mod seal;

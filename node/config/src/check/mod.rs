@@ -133,6 +133,7 @@ impl Checker<'_> {
         Some(Config {
             node: node?,
             listen,
+            file_hash: self.report.file_hash.clone(),
             tls,
             trusted_proxies,
             proxy_protocol,

@@ -1,5 +1,6 @@
 // One sentence on top: whether everything is healthy, and what is not.
 import { attribute, byId, each, h, text } from './dom.js';
+import { fileProblems } from './files.js';
 import { plural, REASONS, span } from './format.js';
 
 const PROBLEMS_MAX = 6;
@@ -9,6 +10,7 @@ export const problems = (mesh) => {
   const found = [];
   const add = (tone, sentence, href) => found.push({ tone, text: sentence, href });
   for (const reason of mesh.readiness.reasons) add('bad', `This node is not ready: ${reason}`, '#nodes-title');
+  for (const it of fileProblems(mesh)) add(it.tone, it.text, '#nodes-title');
   for (const node of mesh.nodes) {
     if (!node.live) add('bad', `${node.name} is dead to gossip`, '#nodes-title');
     else if (node.reach === 'down') add('bad', `${node.name} is alive but has no link: requests cannot be forwarded to it`, '#nodes-title');
