@@ -20,7 +20,7 @@ pub mod env;
 pub mod file;
 pub mod flags;
 pub mod foreign;
-mod nearest;
+pub mod nearest;
 pub mod path_template;
 pub mod prices;
 pub mod problem;
@@ -184,7 +184,7 @@ fn assemble(
         return None;
     }
     env::apply_overrides(&mut tree, &sources.environment);
-    sources.flags.apply(&mut tree);
+    sources.flags.apply(&mut tree, report);
     let interpolated = env::interpolate(&mut tree, &sources.environment, report);
     env::warn_of_unknown(&sources.environment, &interpolated.used, report);
     let (value, source_map) = shape::fit(&tree, &schema(), interpolated.refused, report);

@@ -143,6 +143,7 @@ impl TreeNode {
 pub(super) fn parse(text: &str, report: &mut ConfigReport) -> Option<TreeNode> {
     let shielded = shield(text);
     let mut reader = Reader {
+        text: &shielded,
         parser: Parser::new_from_str(&shielded),
         anchors: BTreeMap::new(),
         nodes: 0,
@@ -169,21 +170,61 @@ struct Stop {
     remedy: &'static str,
 }
 
-impl From<ScanError> for Stop {
-    fn from(error: ScanError) -> Self {
+impl Stop {
+    /// What is no YAML, in `text`.
+    fn at(error: &ScanError, text: &str) -> Self {
         let mark = error.marker();
+        let origin = ValueOrigin::File {
+            line: mark.line(),
+            column: mark.col() + 1,
+        };
+        if let Some((problem, remedy)) = sign_outside_quotes(text, mark.line(), mark.col()) {
+            return Self {
+                origin,
+                problem: problem.to_owned(),
+                remedy,
+            };
+        }
         Self {
-            origin: ValueOrigin::File {
-                line: mark.line(),
-                column: mark.col() + 1,
-            },
+            origin,
             problem: format!("is not valid YAML: {}", error.info()),
             remedy: "mend the line, or the one above it; check indentation, quotes and brackets",
         }
     }
 }
 
+/// What to say where reading ended at a sign that no text may begin with outside of quotes. An alias without a name
+/// ends behind its sign. Lines count from 1, columns from 0.
+fn sign_outside_quotes(
+    text: &str,
+    line: usize,
+    column: usize,
+) -> Option<(&'static str, &'static str)> {
+    let line: Vec<char> = text.lines().nth(line.checked_sub(1)?)?.chars().collect();
+    let places = [Some(column), column.checked_sub(1)].into_iter().flatten();
+    let mut signs = places.filter_map(|place| line.get(place));
+    signs.find_map(|sign| {
+        let found = match sign {
+            '*' => (
+                "begins with *, which is an alias in YAML",
+                "put it in quotes: \"*\"",
+            ),
+            '&' => (
+                "begins with &, which is an anchor in YAML",
+                "put it in quotes: \"&\"",
+            ),
+            '@' | '`' | '%' => (
+                "begins with a sign that YAML keeps for itself",
+                "put the whole text in quotes",
+            ),
+            _ => return None,
+        };
+        Some(found)
+    })
+}
+
 struct Reader<'text, 'report> {
+    text: &'text str,
     parser: Parser<'text, StrInput<'text>>,
     anchors: BTreeMap<usize, TreeNode>,
     nodes: usize,
@@ -195,7 +236,8 @@ impl<'text> Reader<'text, '_> {
     /// The next event that is not a comment.
     fn next(&mut self) -> Result<(Event<'text>, ValueOrigin), Stop> {
         loop {
-            match self.parser.next().transpose()? {
+            let next = self.parser.next().transpose();
+            match next.map_err(|error| Stop::at(&error, self.text))? {
                 Some((Event::Comment(..), _)) => {}
                 Some((event, span)) => return Ok((event, origin(&span))),
                 None => return Ok((Event::StreamEnd, ValueOrigin::Nowhere)),
@@ -412,6 +454,40 @@ mod tests {
             Kind::Scalar(scalar) => Some(scalar.text.clone()),
             _ => None,
         }
+    }
+
+    #[test]
+    fn text_that_begins_with_a_sign_of_yaml_is_to_be_quoted() {
+        for (text, sign) in [
+            ("a: 1\nworker_mode: *\n", '*'),
+            ("worker_mode: *", '*'),
+            ("worker_mode: *,!\n", '*'),
+            ("worker_mode: *  # all\n", '*'),
+            ("models: [*]\n", '*'),
+            ("models: [a, *]\n", '*'),
+            ("models:\n- *\n", '*'),
+            ("models:\n- *.example.net\n", '*'),
+            ("models: *gpt\n", '*'),
+            ("name: @team\n", '@'),
+            ("name: `x`\n", '`'),
+            ("name: %x\n", '%'),
+            ("name: &\n", '&'),
+        ] {
+            let (_, problems) = read(text);
+            assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+            let remedy = match sign {
+                '*' | '&' => format!("put it in quotes: \"{sign}\""),
+                _ => "put the whole text in quotes".to_owned(),
+            };
+            assert!(problems[0].ends_with(&remedy), "{text}: {problems:?}");
+        }
+        let (node, problems) = read("worker_mode: \"*\"\n");
+        assert_eq!(problems, [""; 0]);
+        let node = node.expect("a good document");
+        assert_eq!(text_at(&node, &["worker_mode"]).as_deref(), Some("*"));
+        // What is wrong for another reason keeps its own message.
+        let (_, problems) = read("a: [1\nb: *x\n");
+        assert!(!problems[0].contains("put it in quotes"), "{problems:?}");
     }
 
     #[test]

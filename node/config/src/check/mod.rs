@@ -4,12 +4,14 @@
 //! problem is found in one run; with any problem there is no configuration.
 
 mod accounts;
+mod addresses;
 mod auth;
 mod base_url;
 mod certificates;
 mod clients;
 mod dns;
 mod fallback;
+mod files;
 mod forward;
 mod geo;
 mod gossip;
@@ -35,7 +37,7 @@ mod upstreams;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -46,7 +48,7 @@ pub use node::is_log_filter;
 use super::checked::{self, Config, DrainConfig, UsageConfig};
 use super::env::Environment;
 use super::file::{AskUsageWord, ConfigFile, DrainFile, DurationText, Item, SizeText, UsageFile};
-use super::problem::{ConfigReport, ValueOrigin};
+use super::problem::ConfigReport;
 use super::source_map::SourceMap;
 use super::text::{ByteSize, format_duration, parse_duration};
 
@@ -131,9 +133,9 @@ impl Checker<'_> {
         let (log, tracing) = self.observability(file);
         let workers = self.workers(file.workers);
         Some(Config {
+            file_hash: self.report.file_hash.clone(),
             node: node?,
             listen,
-            file_hash: self.report.file_hash.clone(),
             tls,
             trusted_proxies,
             proxy_protocol,
@@ -328,14 +330,6 @@ impl Checker<'_> {
     ) -> Option<u32> {
         let number = number?;
         Some(self.count(key, Some(number), *range.end(), range))
-    }
-
-    /// A path of the file is relative to the file; one from a flag or a variable to the working folder.
-    fn path(&self, key: &str, text: &str) -> PathBuf {
-        match self.source_map.origin(key) {
-            ValueOrigin::File { .. } => self.folder.join(text),
-            _ => PathBuf::from(text),
-        }
     }
 }
 

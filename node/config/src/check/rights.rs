@@ -104,7 +104,7 @@ impl Checker<'_> {
             self.problem(key, "is empty", remedy);
         }
         let path = match file.and_then(|file| file.file.as_ref()) {
-            Some(text) => self.path("limits.file", text),
+            Some(text) => self.kept_path("limits.file", text),
             None => {
                 let name = node.map_or("node", |node| node.name.as_str());
                 self.folder.join(format!("grapevine-limits-{name}.json"))
