@@ -61,6 +61,8 @@ pub struct Config {
     pub node: NodeConfig,
     /// The public address of the API (TCP).
     pub listen: SocketAddr,
+    /// Whether everyone is meant to use it where there are no keys.
+    pub open: bool,
     /// Certificate for the public address; `None` is plain HTTP.
     pub tls: Option<TlsConfig>,
     /// Networks whose `X-Forwarded-For`, `Forwarded` and PROXY headers are trusted.
@@ -369,8 +371,11 @@ impl Default for DrainConfig {
     }
 }
 
-/// The public address when none is written.
+/// The public address when none is written and clients need keys, or none are meant to.
 pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+
+/// The public address when none is written and everyone could use it.
+pub const LISTEN_WITHOUT_KEYS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// The mesh's address when none is written.
 pub const MESH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7171);

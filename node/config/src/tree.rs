@@ -4,12 +4,15 @@
 //! types: here a value stays the text that was written until the schema gives its type, so that a version
 //! `1.10` stays one and a country `no` is not a boolean.
 
+mod stop;
+
 use std::collections::BTreeMap;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
 use super::problem::{ConfigReport, ValueOrigin};
 use super::shield::{shield, unshield};
+use stop::{Stop, unexpected};
 
 /// Values in one file, aliases counted as often as they are used: far more than a person writes, and
 /// the end of a file that multiplies itself.
@@ -161,66 +164,6 @@ pub(super) fn parse(text: &str, report: &mut ConfigReport) -> Option<TreeNode> {
             None
         }
     }
-}
-
-/// Why reading ended early.
-struct Stop {
-    origin: ValueOrigin,
-    problem: String,
-    remedy: &'static str,
-}
-
-impl Stop {
-    /// What is no YAML, in `text`.
-    fn at(error: &ScanError, text: &str) -> Self {
-        let mark = error.marker();
-        let origin = ValueOrigin::File {
-            line: mark.line(),
-            column: mark.col() + 1,
-        };
-        if let Some((problem, remedy)) = sign_outside_quotes(text, mark.line(), mark.col()) {
-            return Self {
-                origin,
-                problem: problem.to_owned(),
-                remedy,
-            };
-        }
-        Self {
-            origin,
-            problem: format!("is not valid YAML: {}", error.info()),
-            remedy: "mend the line, or the one above it; check indentation, quotes and brackets",
-        }
-    }
-}
-
-/// What to say where reading ended at a sign that no text may begin with outside of quotes. An alias without a name
-/// ends behind its sign. Lines count from 1, columns from 0.
-fn sign_outside_quotes(
-    text: &str,
-    line: usize,
-    column: usize,
-) -> Option<(&'static str, &'static str)> {
-    let line: Vec<char> = text.lines().nth(line.checked_sub(1)?)?.chars().collect();
-    let places = [Some(column), column.checked_sub(1)].into_iter().flatten();
-    let mut signs = places.filter_map(|place| line.get(place));
-    signs.find_map(|sign| {
-        let found = match sign {
-            '*' => (
-                "begins with *, which is an alias in YAML",
-                "put it in quotes: \"*\"",
-            ),
-            '&' => (
-                "begins with &, which is an anchor in YAML",
-                "put it in quotes: \"&\"",
-            ),
-            '@' | '`' | '%' => (
-                "begins with a sign that YAML keeps for itself",
-                "put the whole text in quotes",
-            ),
-            _ => return None,
-        };
-        Some(found)
-    })
 }
 
 struct Reader<'text, 'report> {
@@ -411,14 +354,6 @@ fn scalar(text: String, style: ScalarStyle) -> Kind {
         written: None,
         quoted,
     })
-}
-
-fn unexpected(origin: ValueOrigin) -> Stop {
-    Stop {
-        origin,
-        problem: "is not valid YAML here".to_owned(),
-        remedy: "check indentation, quotes and brackets",
-    }
 }
 
 fn origin(span: &Span) -> ValueOrigin {

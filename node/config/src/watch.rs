@@ -157,7 +157,12 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     if is_renamed {
         // The default file contains the node's name, which was warned about already.
         config.tasks.queue.clone_from(&current.tasks.queue);
+        config.limits.file.clone_from(&current.limits.file);
     }
+    keep.value("ledger", &current.ledger, &mut config.ledger);
+    let (old, new) = (&current.limits, &mut config.limits);
+    keep.value("limits.nodes", &old.nodes, &mut new.nodes);
+    keep.value("limits.file", &old.file, &mut new.file);
     keep.value("tasks", &current.tasks, &mut config.tasks);
     let (format, new) = (&current.log.format, &mut config.log.format);
     keep.value("log.format", format, new);

@@ -296,6 +296,26 @@ mod tests {
     }
 
     #[test]
+    fn node_without_keys_is_for_its_own_machine_unless_it_is_open() {
+        let (text, is_good) = check(&[], &[]);
+        assert!(is_good, "{text}");
+        assert!(text.contains("api       http://127.0.0.1:8080\n"), "{text}");
+        assert!(
+            text.contains("warning: listen: is 127.0.0.1:8080, which"),
+            "{text}"
+        );
+        for (args, variables) in [
+            (&["--open"][..], &[][..]),
+            (&[], &[("GRAPEVINE_OPEN", "true")]),
+        ] {
+            let (text, is_good) = check(args, variables);
+            assert!(is_good, "{text}");
+            assert!(text.contains("api       http://0.0.0.0:8080\n"), "{text}");
+            assert!(!text.contains("warning: listen"), "{text}");
+        }
+    }
+
+    #[test]
     fn few_descriptors_are_a_warning_with_what_to_do() {
         let (text, is_good) = check_with(&[], &[], 256);
         assert!(is_good, "{text}");

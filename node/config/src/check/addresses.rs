@@ -3,9 +3,38 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::address::HostPort;
-use super::Checker;
+use super::super::checked::{LISTEN, LISTEN_WITHOUT_KEYS};
+use super::super::file::ConfigFile;
+use super::{Checker, LISTEN_FORM};
 
 impl Checker<'_> {
+    /// The public address. Where none is written, no stranger gets in without a key unless that is meant. Whether keys
+    /// are written counts, not whether they are valid: with a bad one there is no configuration.
+    pub(super) fn listen(&mut self, file: &ConfigFile, serves_requests: bool) -> SocketAddr {
+        let has_static = file.keys.as_ref().is_some_and(|keys| !keys.is_empty());
+        let has_keys = has_static || file.issued_keys.is_some() || file.oidc.is_some();
+        let is_open = file.open.unwrap_or(false);
+        if has_keys && is_open {
+            let problem = "has no effect, since there are keys: who has none of them is refused";
+            self.warning("open", problem, "remove it, or the keys");
+        }
+        let written = self.parse("listen", file.listen.as_deref(), LISTEN_FORM);
+        if let Some(listen) = written {
+            return listen;
+        }
+        if has_keys || is_open {
+            return LISTEN;
+        }
+        if serves_requests && file.listen.is_none() && !self.source_map.was_refused("listen") {
+            let problem = format!(
+                "is {LISTEN_WITHOUT_KEYS}, which this machine alone reaches, since there are no keys"
+            );
+            let remedy = "add keys (grapevine key hash --generate), write the address to listen on, or write open: true";
+            self.warning("listen", problem, remedy);
+        }
+        LISTEN_WITHOUT_KEYS
+    }
+
     /// Reports a host that is an address for listening, or for many at once: nobody reaches one node by it.
     pub(super) fn can_be_reached(&mut self, key: &str, host: &str, remedy: &str) {
         let bare = host.trim_matches(['[', ']']);

@@ -63,11 +63,7 @@ impl Checker<'_> {
             && !self.source_map.was_refused("mesh.advertise")
         {
             let problem = format!("is missing while mesh.listen is {listen}");
-            self.warning(
-                "mesh.advertise",
-                problem,
-                ADVERTISE_FORM,
-            );
+            self.warning("mesh.advertise", problem, ADVERTISE_FORM);
         }
         let tls = self.mesh_tls(file);
         let name = self.agreed_name(written, identity, node);

@@ -45,7 +45,7 @@ use grapevine_core::mode::Mode;
 
 pub use node::is_log_filter;
 
-use super::checked::{self, Config, DrainConfig, UsageConfig};
+use super::checked::{Config, DrainConfig, UsageConfig};
 use super::env::Environment;
 use super::file::{AskUsageWord, ConfigFile, DrainFile, DurationText, Item, SizeText, UsageFile};
 use super::problem::ConfigReport;
@@ -104,12 +104,10 @@ impl Checker<'_> {
         );
         // Whether one is written, not whether it is valid: its problems must not hide those of the upstreams.
         let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
-        let listen = self
-            .parse("listen", file.listen.as_deref(), LISTEN_FORM)
-            .unwrap_or(checked::LISTEN);
+        let worker_mode = self.worker_mode(file.worker_mode.as_deref());
+        let listen = self.listen(file, worker_mode.serves_requests());
         let tls = self.tls(file.tls.as_ref());
         let trusted_proxies = self.trusted_proxies(&file.trusted_proxies);
-        let worker_mode = self.worker_mode(file.worker_mode.as_deref());
         let proxy_protocol = self.proxy_protocol(file, &trusted_proxies);
         // Where no requests are served the public address stays closed, and is not checked.
         let public = worker_mode.serves_requests().then_some(listen);
@@ -136,6 +134,7 @@ impl Checker<'_> {
             file_hash: self.report.file_hash.clone(),
             node: node?,
             listen,
+            open: file.open.unwrap_or(false),
             tls,
             trusted_proxies,
             proxy_protocol,

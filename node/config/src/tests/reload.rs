@@ -37,6 +37,23 @@ fn broken_file_leaves_the_old_configuration() {
 }
 
 #[test]
+fn ledger_and_holders_of_rights_are_taken_at_the_start_alone() {
+    let folder = Folder::new("reload-start");
+    let (sources, config) = start(&folder);
+    folder.write(
+        "grapevine.yaml",
+        format!("{GOOD}ledger: {{file: usage.jsonl}}\nlimits: {{file: rights.json, nodes: [a]}}\n"),
+    );
+    let loaded = reload(&config, &sources).expect("a good file");
+    assert_eq!(
+        loaded.pending_restart,
+        ["ledger", "limits.nodes", "limits.file"]
+    );
+    assert_eq!(loaded.config.ledger, None);
+    assert_eq!(loaded.config.limits, config.limits);
+}
+
+#[test]
 fn hash_is_the_beginning_of_what_sha256sum_prints() {
     let folder = Folder::new("reload-hash");
     let file = Some(folder.write("grapevine.yaml", "listen: 127.0.0.1:8080\n"));

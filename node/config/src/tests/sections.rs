@@ -51,7 +51,9 @@ fn address_for_listening_is_none_to_be_reached_at() {
         assert!(found.contains(&wanted), "{wanted}: {found:#?}");
     }
     assert!(
-        !found.iter().any(|it| it.contains("seeds[1]") || it.contains("addresses[2]")),
+        !found
+            .iter()
+            .any(|it| it.contains("seeds[1]") || it.contains("addresses[2]")),
         "{found:#?}"
     );
 }
@@ -60,14 +62,18 @@ fn address_for_listening_is_none_to_be_reached_at() {
 fn listeners_that_take_each_others_port_are_refused() {
     assert_eq!(
         problems("listen: 0.0.0.0:8080\nadmin: {listen: 127.0.0.1:8080}\n"),
-        ["2:17: admin.listen: 127.0.0.1:8080 overlaps with 0.0.0.0:8080, which is the public address; use another port"]
+        [
+            "2:17: admin.listen: 127.0.0.1:8080 overlaps with 0.0.0.0:8080, which is the public address; use another port"
+        ]
     );
     assert_eq!(
         problems(
             "listen: 127.0.0.1:8080\ndns: {zone: api.example.net, listen: '0.0.0.0:9090'}\n\
              node: {public: {addresses: [203.0.113.5]}}\n"
         ),
-        ["2:38: dns.listen: 0.0.0.0:9090 overlaps with 127.0.0.1:9090, which is admin.listen; use another port"]
+        [
+            "2:38: dns.listen: 0.0.0.0:9090 overlaps with 127.0.0.1:9090, which is admin.listen; use another port"
+        ]
     );
     good("listen: 127.0.0.2:8080\nadmin: {listen: 127.0.0.1:8080}\n");
 }
@@ -130,13 +136,62 @@ fn two_problems_of_one_section_are_both_reported() {
         &folder,
         "mesh: {advertise: '0.0.0.0:1', tls: {ca: ca.pem, cert: no.pem, key: no.key}}\nnode: {name: a}\n",
     );
-    assert_eq!(keys(&found), ["mesh.advertise", "mesh.tls.cert", "mesh.tls.key"]);
+    assert_eq!(
+        keys(&found),
+        ["mesh.advertise", "mesh.tls.cert", "mesh.tls.key"]
+    );
     let upstream = |auth: &str| {
-        let yaml = format!("upstreams: [{{name: a, provider: azure, base_url: 'http://a', models: [m], auth: {auth}}}]\n");
+        let yaml = format!(
+            "upstreams: [{{name: a, provider: azure, base_url: 'http://a', models: [m], auth: {auth}}}]\n"
+        );
         keys(&problems_in(&folder, &yaml))
     };
     assert_eq!(
         upstream("{entra: {client_secret: x}}"),
-        ["upstreams[0].auth.entra.client_id", "upstreams[0].auth.entra.tenant_id"]
+        [
+            "upstreams[0].auth.entra.client_id",
+            "upstreams[0].auth.entra.tenant_id"
+        ]
+    );
+}
+
+#[test]
+fn without_keys_strangers_get_in_only_where_that_is_meant() {
+    let hash = hash::KeyHash::of("k");
+    let keys = format!("keys: [{{name: app, hash: '{hash}'}}]\n");
+    let upstreams = "upstreams: [{name: a, base_url: 'http://a'}]\n";
+    let read = |yaml: &str| {
+        let yaml = format!("{upstreams}{yaml}");
+        let warned = warnings(&yaml).into_iter();
+        let warned = warned.filter_map(|it| {
+            let text = it.trim_start_matches(|sign: char| sign.is_ascii_digit() || sign == ':');
+            Some(text.trim_start().split_once(':')?.0.to_owned())
+        });
+        (good(&yaml).listen.to_string(), warned.collect::<Vec<_>>())
+    };
+    let (here, all) = ("127.0.0.1:8080".to_owned(), "0.0.0.0:8080".to_owned());
+    assert_eq!(read(""), (here.clone(), vec!["listen".to_owned()]));
+    assert_eq!(read("open: false\n"), (here, vec!["listen".to_owned()]));
+    assert_eq!(read("open: true\n"), (all.clone(), vec![]));
+    assert_eq!(read(&keys), (all.clone(), vec![]));
+    assert_eq!(
+        read("oidc: {issuer: 'https://login.example.com', audience: a}\n"),
+        (all.clone(), vec![])
+    );
+    assert_eq!(
+        read("listen: 0.0.0.0:8080\n"),
+        (all.clone(), vec!["keys".to_owned()])
+    );
+    assert_eq!(
+        read("listen: 0.0.0.0:8080\nopen: true\n"),
+        (all.clone(), vec![])
+    );
+    assert_eq!(
+        read(&format!("open: true\n{keys}")),
+        (all, vec!["open".to_owned()])
+    );
+    assert_eq!(
+        problems("open: perhaps\n"),
+        ["1:7: open: perhaps is neither true nor false; write true or false"]
     );
 }

@@ -102,7 +102,9 @@ pub struct Admin {
 
 /// The operator's port could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("admin.listen: cannot listen on {address}: {source}; choose another with --admin-listen, or stop what listens there")]
+#[error(
+    "admin.listen: cannot listen on {address}: {source}; choose another with --admin-listen, or stop what listens there"
+)]
 pub struct AdminError {
     address: SocketAddr,
     source: std::io::Error,
