@@ -131,6 +131,14 @@ assert.deepEqual(limits, [
   'within | batch | $10.00 a day | $7.31 (73 %)',
 ]);
 assert.match(await page.textContent('#limits-note'), /^212 keys with limits here · 17 more · limits.file cannot be written$/);
+// What is wrong with the node's own files is always shown, however much else there is.
+const listed = await page.$$eval('#problems li', (items) => items.map((it) => `${it.className}: ${it.textContent}`));
+for (const line of [
+  'bad: The configuration on disk fedcba987654 was refused 1 min 1 s ago, and the next restart may fail: grapevine.yaml:3:1: listne: is not a known key; did you mean listen? (and 1 more)',
+  'bad: The certificate public expired 2 h 0 min ago',
+  'warn: The certificate mesh expires in 3 d 0 h',
+  'warn: Changes on disk wait for a restart of this node: mesh, tasks',
+]) assert.ok(listed.includes(line), `${line} is not in\n${listed.join('\n')}`);
 await pictures('thirty');
 assert.deepEqual([...hosts], [new URL(url).host]);
 assert.deepEqual(complaints, []);

@@ -45,6 +45,15 @@ export const fakeMesh = () => {
   const mesh = {
     self: 'sgp-1', region: 'sgp', version: '0.1.0', worker_mode: '', time: 1_790_000_000, under_way: 37, totals, regions: sums, nodes,
     readiness: { ready: true, reasons: [], warnings: ['keys: none are configured, so the public address lets everyone in'] },
+    config: {
+      file_hash: '0123456789ab', loaded_ms_ago: 7_200_000, last_reload_at: 1_790_000_000, pending_restart: ['mesh', 'tasks'],
+      last_reload_failed: { error: 'grapevine.yaml:3:1: listne: is not a known key; did you mean listen?\ngrapevine.yaml:4:1: x', ms_ago: 61_000, file_hash: 'fedcba987654' },
+    },
+    certificates: [
+      { used_for: 'mesh', not_after: 1_790_000_000, expires_in_ms: 259_200_000, ending: true },
+      { used_for: 'mesh_ca', not_after: 2_000_000_000, expires_in_ms: 8_640_000_000, ending: false },
+      { used_for: 'public', not_after: 1_790_000_000, expires_in_ms: -7_200_000, ending: true },
+    ],
     limits: {
       keys: 212, limited_total: 19, budgets_total: 2, faults: { store_is_old: 0, clock_differs: 0, unsaved: 3 },
       limited: [

@@ -18,12 +18,17 @@ SECRETS = {
 }
 
 
+# systemd (StateDirectory), the image and the pods' volumes make the folder; this machine has it only by chance.
+STATE = "is in a folder that does not exist; make it before the start: mkdir -p /var/lib/grapevine"
+
+
 def check(label, config, environment, *, serves):
     """Ends the program unless the node's configuration has neither problems nor warnings."""
     clean = {"PATH": os.environ["PATH"], **environment}
     done = subprocess.run([GRAPEVINE, "check", "--config", config], env=clean, capture_output=True, text=True)
     output = done.stdout + done.stderr
-    if done.returncode or "warning" in output:
+    lines = [line for line in output.splitlines() if STATE not in line]
+    if done.returncode or any("warning" in line for line in lines):
         sys.exit(f"{label}: {output}")
     if f"serves    {serves}\n" not in output:
         sys.exit(f"{label}: serves something else than {serves}: {output}")

@@ -4,7 +4,7 @@
 //! publishes its view), [`exchange`] (the calls and answers that crates hand each other; [`call_body`] is what a call sends), [`asked`] with [`scan`] (what
 //! a request's body asks for), [`headers`], [`answer_headers`] and [`head_lines`], [`http1`], [`bodies`] (the memory that requests may hold), [`coding`] (bodies that
 //! are sent encoded), [`coarse`] (waits without a timer), [`overdue`], [`listener`]
-//! (what every listener does with its connections), [`limits`] (the purses of keys), [`readiness`] and [`vital`] (whether the node can serve),
+//! (what every listener does with its connections), [`limits`] (the purses of keys), [`readiness`] and [`vital`] (whether the node can serve), [`own_files`] (the configuration and certificates on disk),
 //! [`authority`] (the mesh's certificates), [`families`] (the registry of metrics); [`loopback`], [`causes`], [`page`], [`peeked`] and
 //! [`table`] for the commands that call a node of this machine; `testing` for the tests of several crates.
 //!
@@ -31,6 +31,7 @@ pub mod limits;
 pub mod listener;
 pub mod loopback;
 pub mod overdue;
+pub mod own_files;
 pub mod page;
 pub mod peeked;
 pub mod queue;

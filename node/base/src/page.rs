@@ -21,6 +21,50 @@ pub struct MeshPage {
     pub unserved: Vec<UnservedEntry>,
     /// The limits of keys at this node.
     pub limits: LimitsEntry,
+    /// Its configuration; `None` of a node that does not report it.
+    pub config: Option<ConfigEntry>,
+    /// Its certificates in use.
+    pub certificates: Vec<CertificateEntry>,
+}
+
+/// The configuration that a node runs, and what its last reload found.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ConfigEntry {
+    /// The short hash of the file that runs; `None` without a file.
+    pub file_hash: Option<String>,
+    /// Since it was taken up in ms.
+    pub loaded_ms_ago: f64,
+    /// The last reload, where it failed.
+    pub last_reload_failed: Option<ReloadEntry>,
+    /// Keys that wait for a restart.
+    pub pending_restart: Vec<String>,
+}
+
+/// A reload that failed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ReloadEntry {
+    /// Every problem, one a line.
+    pub error: String,
+    /// How long ago in ms.
+    pub ms_ago: f64,
+    /// The short hash of the file that was tried; `None` where it could not be read.
+    pub file_hash: Option<String>,
+}
+
+/// Until when a certificate in use is valid.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct CertificateEntry {
+    /// What it is used for.
+    pub used_for: String,
+    /// Its end in seconds since the Unix epoch.
+    pub not_after: u64,
+    /// What is left in ms; negative once it has expired.
+    pub expires_in_ms: f64,
+    /// Whether it has expired, or ends soon.
+    pub ending: bool,
 }
 
 /// The limits of keys at one node.
@@ -101,6 +145,8 @@ pub struct NodeEntry {
     pub serves_requests: Option<bool>,
     /// The background services it runs; `None` while unknown.
     pub services: Option<Vec<String>>,
+    /// Since its residency rules differ from those of the node that reports this, in ms; `None` while they agree.
+    pub residency_differs_since_ms: Option<f64>,
     /// Its upstreams.
     pub upstreams: Vec<UpstreamEntry>,
 }

@@ -13,6 +13,8 @@ use grapevine_core::view::{Reach, View};
 use grapevine_core::work;
 use serde_json::{Value, json};
 
+use crate::clock;
+use crate::own_files::OwnFiles;
 use crate::vital::VitalTaskEnded;
 
 /// Warnings with one code that are written out; what there is beyond them is counted.
@@ -27,6 +29,7 @@ struct Known {
     alone: AtomicBool,
     open_to_all: AtomicBool,
     broken: OnceLock<VitalTaskEnded>,
+    files: OwnFiles,
     /// The last public summary, and its view.
     reported: ArcSwapOption<ReportedReadiness>,
 }
@@ -34,7 +37,7 @@ struct Known {
 #[derive(Debug)]
 struct ReportedReadiness {
     view: Arc<View>,
-    flags: [bool; 3],
+    flags: [bool; 5],
     summary: Arc<Summary>,
 }
 
@@ -75,11 +78,18 @@ impl Readiness {
         self.0.broken.get_or_init(|| task);
     }
 
-    fn flags(&self) -> [bool; 3] {
+    /// The files that the node runs by, whose state is a warning here.
+    pub fn files(&self) -> &OwnFiles {
+        &self.0.files
+    }
+
+    fn flags(&self) -> [bool; 5] {
         let known = &self.0;
         let [alone, open_to_all] =
             [&known.alone, &known.open_to_all].map(|flag| flag.load(Ordering::Relaxed));
-        [alone, open_to_all, known.broken.get().is_some()]
+        let broken = known.broken.get().is_some();
+        let [config, certificate] = known.files.has_warnings(clock::wall());
+        [alone, open_to_all, broken, config, certificate]
     }
 
     /// The public summary. Computed once for each view, however often it is requested.
@@ -103,7 +113,7 @@ impl Readiness {
     /// The reasons and warnings that follow from `view`, for the operator.
     pub fn reasons(&self, view: &View) -> Reasons {
         let mut reasons = Reasons::default();
-        let [alone, open_to_all, _] = self.flags();
+        let [alone, open_to_all, ..] = self.flags();
         match view.phase {
             Phase::Ready => {}
             Phase::Joining => reasons.not_ready("joining", "the node is starting"),
@@ -135,6 +145,9 @@ impl Readiness {
         if open_to_all {
             let detail = "none are configured, so the public address lets everyone in";
             reasons.warn([("keys", detail)]);
+        }
+        for warning in self.0.files.warnings(clock::wall()) {
+            reasons.warn([warning]);
         }
         reasons
     }
@@ -316,5 +329,12 @@ mod tests {
         readiness.set_open_to_all(true);
         let warnings = &readiness.summary(&second).body["warnings"];
         assert!(warnings.to_string().contains("keys"), "{warnings}");
+        readiness
+            .files()
+            .refused(None, "listen: is wrong", clock::wall());
+        let summary = readiness.summary(&second);
+        let warnings = &summary.body["warnings"];
+        assert!(warnings.to_string().contains("config"), "{warnings}");
+        assert!(summary.is_ready, "a file on disk harms nobody yet");
     }
 }

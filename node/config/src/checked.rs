@@ -55,10 +55,14 @@ pub use upstream::{
 /// Everything a node needs to know to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// The first twelve hexadecimal digits of the file's SHA-256; `None` without a file.
+    pub file_hash: Option<String>,
     /// The node's identity and location.
     pub node: NodeConfig,
     /// The public address of the API (TCP).
     pub listen: SocketAddr,
+    /// Whether everyone is meant to use it where there are no keys.
+    pub open: bool,
     /// Certificate for the public address; `None` is plain HTTP.
     pub tls: Option<TlsConfig>,
     /// Networks whose `X-Forwarded-For`, `Forwarded` and PROXY headers are trusted.
@@ -367,8 +371,11 @@ impl Default for DrainConfig {
     }
 }
 
-/// The public address when none is written.
+/// The public address when none is written and clients need keys, or none are meant to.
 pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+
+/// The public address when none is written and everyone could use it.
+pub const LISTEN_WITHOUT_KEYS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// The mesh's address when none is written.
 pub const MESH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7171);

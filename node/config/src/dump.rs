@@ -35,6 +35,7 @@ impl Config {
         let dump = json!({
             "node": node(&self.node),
             "listen": self.listen.to_string(),
+            "open": self.open,
             "tls": self.tls.as_ref().map(|tls| json!({"cert": tls.cert, "key": tls.key})),
             "trusted_proxies": texts(&self.trusted_proxies),
             "proxy_protocol": self.proxy_protocol.as_str(),

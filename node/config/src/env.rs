@@ -36,6 +36,7 @@ const OVERRIDES: &[(&str, &[&str], Form)] = &[
         Form::One,
     ),
     ("GRAPEVINE_LISTEN", &["listen"], Form::One),
+    ("GRAPEVINE_OPEN", &["open"], Form::One),
     ("GRAPEVINE_TLS_CERT", &["tls", "cert"], Form::One),
     ("GRAPEVINE_TLS_KEY", &["tls", "key"], Form::One),
     (

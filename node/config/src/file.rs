@@ -63,8 +63,11 @@ pub use super::written::{
 pub struct ConfigFile {
     /// The node's identity and location.
     pub node: Option<NodeFile>,
-    /// The public address of the API: IP:PORT, TCP. Default: 0.0.0.0:8080.
+    /// The public address of the API: IP:PORT, TCP. Default: 0.0.0.0:8080 with keys of any kind or with `open`, else
+    /// 127.0.0.1:8080, which this machine alone reaches.
     pub listen: Option<String>,
+    /// Whether everyone who reaches the API may use it while there are no keys of any kind. Default: false.
+    pub open: Option<bool>,
     /// The certificate of the public address. Default: none, plain HTTP.
     pub tls: Option<TlsFile>,
     /// Networks whose X-Forwarded-For, Forwarded and PROXY headers are trusted, such as 10.0.0.0/8.

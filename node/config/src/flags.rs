@@ -1,6 +1,9 @@
 //! The flags of the command line, which override the environment and the file.
 
-use super::problem::ValueOrigin;
+use std::collections::BTreeMap;
+
+use super::address::BaseUrl;
+use super::problem::{ConfigReport, ValueOrigin};
 use super::tree::{Kind, TreeNode};
 
 /// Flags of the command line and the keys they set.
@@ -64,7 +67,8 @@ impl Flags {
     }
 
     /// Applies the flags over the values of the tree.
-    pub(super) fn apply(&self, tree: &mut TreeNode) {
+    pub(super) fn apply(&self, tree: &mut TreeNode, report: &mut ConfigReport) {
+        self.report_repeated(report);
         for flag in &self.0 {
             match flag {
                 Flag::One { flag, keys, text } => {
@@ -90,6 +94,34 @@ impl Flags {
                 Flag::Upstream { name, base_url } => set_upstream(tree, name, base_url),
             }
         }
+    }
+
+    /// Reports upstreams of one name: the later would take the place of the earlier in silence.
+    fn report_repeated(&self, report: &mut ConfigReport) {
+        let mut first_of_name = BTreeMap::new();
+        for flag in &self.0 {
+            let Flag::Upstream { name, base_url } = flag else {
+                continue;
+            };
+            match first_of_name.get(name) {
+                None => drop(first_of_name.insert(name, base_url)),
+                Some(first) => {
+                    let (first, second) = (shown(first), shown(base_url));
+                    let problem = format!("{name} is given twice, as {first} and as {second}");
+                    let remedy = "give each upstream a name of its own";
+                    let origin = ValueOrigin::Flag(UPSTREAM.to_owned());
+                    report.problem(&origin, "upstreams", problem, remedy);
+                }
+            }
+        }
+    }
+}
+
+/// The URL as it may be shown: what is none may hold a password.
+fn shown(url: &str) -> &str {
+    match url.parse::<BaseUrl>() {
+        Ok(_) => url,
+        Err(_) => "a text that is no URL",
     }
 }
 

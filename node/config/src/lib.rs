@@ -20,7 +20,7 @@ pub mod env;
 pub mod file;
 pub mod flags;
 pub mod foreign;
-mod nearest;
+pub mod nearest;
 pub mod path_template;
 pub mod prices;
 pub mod problem;
@@ -70,6 +70,8 @@ pub struct Loaded {
     pub config: Config,
     /// Not wrong, but perhaps not intended.
     pub warnings: Vec<ConfigProblem>,
+    /// Keys that cannot change while the node runs, and keep their values until a restart; after a reload alone.
+    pub pending_restart: Vec<String>,
 }
 
 /// Reads and checks the configuration.
@@ -139,7 +141,9 @@ fn read(
     folder: &Path,
     sources: &Sources,
 ) -> Result<Loaded, Problems> {
+    let hash = name.is_some().then(|| short_hash(text.as_bytes()));
     let mut report = ConfigReport::new(name);
+    report.file_hash = hash;
     let config = tree::parse(text, &mut report)
         .and_then(|tree| assemble(tree, folder, sources, &mut report));
     finish(report, config)
@@ -147,7 +151,18 @@ fn read(
 
 fn finish(report: ConfigReport, config: Option<Config>) -> Result<Loaded, Problems> {
     let (config, warnings) = report.finish(config)?;
-    Ok(Loaded { config, warnings })
+    Ok(Loaded {
+        config,
+        warnings,
+        pending_restart: Vec::new(),
+    })
+}
+
+/// The first twelve digits of what `sha256sum` prints of a file: enough to compare two by eye.
+fn short_hash(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    let digits = digest.as_ref().iter().take(6);
+    digits.map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn assemble(
@@ -169,7 +184,7 @@ fn assemble(
         return None;
     }
     env::apply_overrides(&mut tree, &sources.environment);
-    sources.flags.apply(&mut tree);
+    sources.flags.apply(&mut tree, report);
     let interpolated = env::interpolate(&mut tree, &sources.environment, report);
     env::warn_of_unknown(&sources.environment, &interpolated.used, report);
     let (value, source_map) = shape::fit(&tree, &schema(), interpolated.refused, report);

@@ -1,7 +1,7 @@
 //! The known word that is nearest to a mistyped one.
 
 /// The word of `known` that `word` probably stands for: a third of its letters may differ.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let far = word.chars().count() / 3 + 1;
     let by_distance = known
         .into_iter()

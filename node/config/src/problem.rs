@@ -68,6 +68,7 @@ impl fmt::Display for ConfigProblem {
 pub struct Problems {
     problems: Vec<ConfigProblem>,
     warnings: Vec<ConfigProblem>,
+    file_hash: Option<String>,
 }
 
 impl Problems {
@@ -76,9 +77,23 @@ impl Problems {
         self.problems.iter()
     }
 
+    /// What keeps `loaded` from being used after all.
+    pub fn of(problems: Vec<ConfigProblem>, loaded: super::Loaded) -> Self {
+        Self {
+            problems,
+            warnings: loaded.warnings,
+            file_hash: loaded.config.file_hash,
+        }
+    }
+
     /// The warnings: a mistyped variable may be the cause of a problem.
     pub fn warnings(&self) -> &[ConfigProblem] {
         &self.warnings
+    }
+
+    /// The short hash of the file they are in; `None` where there is none, or it could not be read.
+    pub fn file_hash(&self) -> Option<&str> {
+        self.file_hash.as_deref()
     }
 }
 
@@ -98,6 +113,7 @@ impl std::error::Error for Problems {}
 #[derive(Debug, Default)]
 pub(super) struct ConfigReport {
     file: Option<String>,
+    pub(super) file_hash: Option<String>,
     pub(super) problems: Vec<ConfigProblem>,
     pub(super) warnings: Vec<ConfigProblem>,
 }
@@ -155,6 +171,7 @@ impl ConfigReport {
         Err(Problems {
             problems: self.problems,
             warnings: self.warnings,
+            file_hash: self.file_hash,
         })
     }
 

@@ -4,12 +4,15 @@
 //! types: here a value stays the text that was written until the schema gives its type, so that a version
 //! `1.10` stays one and a country `no` is not a boolean.
 
+mod stop;
+
 use std::collections::BTreeMap;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
 use super::problem::{ConfigReport, ValueOrigin};
 use super::shield::{shield, unshield};
+use stop::{Stop, unexpected};
 
 /// Values in one file, aliases counted as often as they are used: far more than a person writes, and
 /// the end of a file that multiplies itself.
@@ -143,6 +146,7 @@ impl TreeNode {
 pub(super) fn parse(text: &str, report: &mut ConfigReport) -> Option<TreeNode> {
     let shielded = shield(text);
     let mut reader = Reader {
+        text: &shielded,
         parser: Parser::new_from_str(&shielded),
         anchors: BTreeMap::new(),
         nodes: 0,
@@ -162,28 +166,8 @@ pub(super) fn parse(text: &str, report: &mut ConfigReport) -> Option<TreeNode> {
     }
 }
 
-/// Why reading ended early.
-struct Stop {
-    origin: ValueOrigin,
-    problem: String,
-    remedy: &'static str,
-}
-
-impl From<ScanError> for Stop {
-    fn from(error: ScanError) -> Self {
-        let mark = error.marker();
-        Self {
-            origin: ValueOrigin::File {
-                line: mark.line(),
-                column: mark.col() + 1,
-            },
-            problem: format!("is not valid YAML: {}", error.info()),
-            remedy: "mend the line, or the one above it; check indentation, quotes and brackets",
-        }
-    }
-}
-
 struct Reader<'text, 'report> {
+    text: &'text str,
     parser: Parser<'text, StrInput<'text>>,
     anchors: BTreeMap<usize, TreeNode>,
     nodes: usize,
@@ -195,7 +179,8 @@ impl<'text> Reader<'text, '_> {
     /// The next event that is not a comment.
     fn next(&mut self) -> Result<(Event<'text>, ValueOrigin), Stop> {
         loop {
-            match self.parser.next().transpose()? {
+            let next = self.parser.next().transpose();
+            match next.map_err(|error| Stop::at(&error, self.text))? {
                 Some((Event::Comment(..), _)) => {}
                 Some((event, span)) => return Ok((event, origin(&span))),
                 None => return Ok((Event::StreamEnd, ValueOrigin::Nowhere)),
@@ -371,14 +356,6 @@ fn scalar(text: String, style: ScalarStyle) -> Kind {
     })
 }
 
-fn unexpected(origin: ValueOrigin) -> Stop {
-    Stop {
-        origin,
-        problem: "is not valid YAML here".to_owned(),
-        remedy: "check indentation, quotes and brackets",
-    }
-}
-
 fn origin(span: &Span) -> ValueOrigin {
     ValueOrigin::File {
         line: span.start.line(),
@@ -412,6 +389,40 @@ mod tests {
             Kind::Scalar(scalar) => Some(scalar.text.clone()),
             _ => None,
         }
+    }
+
+    #[test]
+    fn text_that_begins_with_a_sign_of_yaml_is_to_be_quoted() {
+        for (text, sign) in [
+            ("a: 1\nworker_mode: *\n", '*'),
+            ("worker_mode: *", '*'),
+            ("worker_mode: *,!\n", '*'),
+            ("worker_mode: *  # all\n", '*'),
+            ("models: [*]\n", '*'),
+            ("models: [a, *]\n", '*'),
+            ("models:\n- *\n", '*'),
+            ("models:\n- *.example.net\n", '*'),
+            ("models: *gpt\n", '*'),
+            ("name: @team\n", '@'),
+            ("name: `x`\n", '`'),
+            ("name: %x\n", '%'),
+            ("name: &\n", '&'),
+        ] {
+            let (_, problems) = read(text);
+            assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+            let remedy = match sign {
+                '*' | '&' => format!("put it in quotes: \"{sign}\""),
+                _ => "put the whole text in quotes".to_owned(),
+            };
+            assert!(problems[0].ends_with(&remedy), "{text}: {problems:?}");
+        }
+        let (node, problems) = read("worker_mode: \"*\"\n");
+        assert_eq!(problems, [""; 0]);
+        let node = node.expect("a good document");
+        assert_eq!(text_at(&node, &["worker_mode"]).as_deref(), Some("*"));
+        // What is wrong for another reason keeps its own message.
+        let (_, problems) = read("a: [1\nb: *x\n");
+        assert!(!problems[0].contains("put it in quotes"), "{problems:?}");
     }
 
     #[test]

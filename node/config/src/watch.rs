@@ -129,11 +129,13 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     let Loaded {
         mut config,
         mut warnings,
+        mut pending_restart,
     } = load(sources)?;
     let file = sources.file.as_ref().map(|path| path.display().to_string());
     let mut keep = Keep {
         file,
         warnings: &mut warnings,
+        keys: &mut pending_restart,
     };
     let is_renamed = current.node.name != config.node.name;
     keep.value("node.name", &current.node.name, &mut config.node.name);
@@ -155,7 +157,12 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     if is_renamed {
         // The default file contains the node's name, which was warned about already.
         config.tasks.queue.clone_from(&current.tasks.queue);
+        config.limits.file.clone_from(&current.limits.file);
     }
+    keep.value("ledger", &current.ledger, &mut config.ledger);
+    let (old, new) = (&current.limits, &mut config.limits);
+    keep.value("limits.nodes", &old.nodes, &mut new.nodes);
+    keep.value("limits.file", &old.file, &mut new.file);
     keep.value("tasks", &current.tasks, &mut config.tasks);
     let (format, new) = (&current.log.format, &mut config.log.format);
     keep.value("log.format", format, new);
@@ -170,12 +177,17 @@ pub fn reload(current: &Config, sources: &Sources) -> Result<Loaded, Problems> {
     if current.tls.is_some() != config.tls.is_some() {
         keep.value("tls", &current.tls, &mut config.tls);
     }
-    Ok(Loaded { config, warnings })
+    Ok(Loaded {
+        config,
+        warnings,
+        pending_restart,
+    })
 }
 
 struct Keep<'a> {
     file: Option<String>,
     warnings: &'a mut Vec<ConfigProblem>,
+    keys: &'a mut Vec<String>,
 }
 
 impl Keep<'_> {
@@ -214,6 +226,7 @@ impl Keep<'_> {
             return;
         }
         new.clone_from(current);
+        self.keys.push(key.to_owned());
         self.warnings.push(ConfigProblem {
             file: self.file.clone(),
             origin: ValueOrigin::Nowhere,

@@ -29,6 +29,21 @@ fn regions() -> impl Iterator<Item = (&'static str, GeoPoint)> {
     REGIONS.lines().skip(1).filter_map(parse)
 }
 
+/// The code of each well-known region, and the city or the country where it is. Codes of no cloud, which name a
+/// country or a continent, come first.
+pub fn codes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let rows = || REGIONS.lines().skip(1).map(|line| line.split(','));
+    let of = |is_name: bool| {
+        rows().filter_map(move |mut fields| {
+            let (source, code) = (fields.next()?, fields.next()?);
+            let place = fields.nth(2)?;
+            let place = place.split_once(" by ").map_or(place, |(place, _)| place);
+            ((source == "name") == is_name).then_some((code, place))
+        })
+    };
+    of(true).chain(of(false))
+}
+
 fn parse(line: &str) -> Option<(&str, GeoPoint)> {
     let mut fields = line.split(',').skip(1);
     let code = fields.next()?;
@@ -58,6 +73,15 @@ mod tests {
         let is_plain =
             |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
         assert!(codes.keys().all(|code| code.chars().all(is_plain)));
+    }
+
+    #[test]
+    fn codes_of_no_cloud_come_first_and_each_has_a_place() {
+        assert_eq!(codes().count(), 212);
+        let singapore = codes().find(|(_, place)| *place == "Singapore");
+        assert_eq!(singapore, Some(("sgp", "Singapore")));
+        assert!(codes().any(|found| found == ("usa", "United States")));
+        assert!(codes().all(|(_, place)| !place.is_empty()));
     }
 
     #[test]

@@ -70,7 +70,10 @@ pub enum EndpointError {
     #[error(transparent)]
     Tls(#[from] PeerTlsError),
     /// The port cannot be opened.
-    #[error("mesh port {address} cannot be opened: {source}")]
+    #[error(
+        "mesh.listen: cannot listen on {address}: {source}; choose another with --mesh-listen, or stop what \
+         listens there"
+    )]
     Bind {
         /// Which.
         address: SocketAddr,

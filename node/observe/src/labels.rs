@@ -69,3 +69,13 @@ pub(super) struct BuildLabels {
     pub(super) node: String,
     pub(super) region: String,
 }
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct HashLabels {
+    pub(super) hash: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct UseLabels {
+    pub(super) r#use: &'static str,
+}

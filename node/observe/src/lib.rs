@@ -22,6 +22,7 @@ pub mod losses;
 pub mod metrics;
 pub mod notices;
 pub mod otlp;
+mod own_files;
 pub mod pulse;
 mod queue;
 mod recent;

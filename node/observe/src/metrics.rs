@@ -10,6 +10,7 @@
 
 mod cache;
 mod reported;
+mod requests;
 mod states;
 mod status_class;
 
@@ -21,6 +22,7 @@ use grapevine_base::bodies::BodyBudget;
 use grapevine_base::families::{Families, Form};
 use grapevine_base::limits::LimitsHandle;
 use grapevine_base::listener::metrics::ConnectionMetrics;
+use grapevine_base::own_files::OwnFiles;
 use grapevine_base::queue::QueueHandle;
 use grapevine_base::websocket::counts::TunnelCounts;
 use grapevine_core::limit::RetryBudget;
@@ -46,6 +48,7 @@ use super::limits::LimitMetrics;
 use super::links::LinkCounts;
 use super::losses::{LossMetrics, Losses};
 use super::notices;
+use super::own_files::FileMetrics;
 use super::queue::QueueMetrics;
 use super::recent::RecentFamily;
 use super::record::RequestRecord;
@@ -91,6 +94,7 @@ struct Inner {
     usage: Usage,
     bodies: BodyMemory,
     keys: KeyMetrics,
+    files: FileMetrics,
     limits: LimitMetrics,
     accounts: AccountMetrics,
     answers: AnswerMetrics,
@@ -213,6 +217,11 @@ impl Metrics {
         self.0.keys.show(ring);
     }
 
+    /// Shows the files that the node runs by.
+    pub fn show_files(&self, files: OwnFiles) {
+        self.0.files.show(files);
+    }
+
     /// Shows the limits of keys behind `limits`.
     pub fn show_limits(&self, limits: LimitsHandle) {
         self.0.limits.show(limits);
@@ -292,6 +301,7 @@ impl Metrics {
         metrics.tasks.read(view);
         metrics.bodies.read();
         metrics.keys.read();
+        metrics.files.read();
         metrics.limits.read();
         metrics.accounts.read(view);
         metrics.answers.read();
@@ -329,6 +339,7 @@ impl Inner {
             usage: Usage::register(families),
             bodies: BodyMemory::register(families),
             keys: KeyMetrics::register(families),
+            files: FileMetrics::register(families),
             limits: LimitMetrics::register(families),
             accounts: AccountMetrics::register(families),
             answers: AnswerMetrics::register(families),
@@ -345,44 +356,6 @@ impl Inner {
         inner.register_requests(families);
         inner.register_states(families);
         inner
-    }
-
-    fn register_requests(&self, families: &mut Families) {
-        families.register(
-            "requests",
-            "Requests finished at this node, by class of status; 499 is a client that went away",
-            self.requests.family().clone(),
-        );
-        families.register(
-            "attempts",
-            "Attempts made by this node, by where they went and how they ended",
-            self.attempts.family().clone(),
-        );
-        families.register_seconds(
-            "first_byte",
-            "Time from the successful attempt's start to the first byte of its answer",
-            self.first_byte.family().clone(),
-        );
-        families.register_seconds(
-            "overhead",
-            "Time that this node added to a request that was answered",
-            self.overhead.clone(),
-        );
-        families.register(
-            "transitions",
-            "Changes of state of own upstreams, peers and links, by kind",
-            self.transitions.clone(),
-        );
-        families.register(
-            "residency",
-            "Requests that residency rules concerned: kept within their fence, refused, or refused to a peer",
-            self.residency.clone(),
-        );
-        families.register(
-            "fallbacks",
-            "Requests that another model answered than the one asked for, by cause",
-            self.fallbacks.clone(),
-        );
     }
 }
 

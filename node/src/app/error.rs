@@ -48,7 +48,10 @@ pub enum NodeStartError {
     #[error("tls: {0}")]
     Tls(#[from] ingress::ListenTlsError),
     /// The public address cannot be opened.
-    #[error("listen: cannot listen on {address}: {source}")]
+    #[error(
+        "listen: cannot listen on {address}: {source}; {}",
+        another("--listen", address)
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -57,8 +60,8 @@ pub enum NodeStartError {
     },
     /// The DNS server's address cannot be opened.
     #[error(
-        "dns.listen: cannot listen on {address}: {source}{}",
-        privilege(address)
+        "dns.listen: cannot listen on {address}: {source}; {}",
+        another("dns.listen", address)
     )]
     Dns {
         /// The address.
@@ -83,9 +86,30 @@ pub enum NodeStartError {
 /// Ports that only a privileged process may open.
 const PRIVILEGED_PORTS: std::ops::Range<u16> = 1..1_024;
 
-fn privilege(address: &SocketAddr) -> &'static str {
+/// What to do where `address` cannot be listened on.
+fn another(choice: &str, address: &SocketAddr) -> String {
+    let other = format!("choose another with {choice}, or stop what listens there");
     match PRIVILEGED_PORTS.contains(&address.port()) {
-        true => "; a port below 1024 needs CAP_NET_BIND_SERVICE, and no other listener on it",
-        false => "",
+        true => format!("a port below 1024 needs CAP_NET_BIND_SERVICE; else {other}"),
+        false => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_in_use_has_a_remedy() {
+        let error = |port: u16| NodeStartError::Listen {
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            source: std::io::ErrorKind::AddrInUse.into(),
+        };
+        assert_eq!(
+            error(8080).to_string(),
+            "listen: cannot listen on 127.0.0.1:8080: address in use; choose another with --listen, \
+             or stop what listens there"
+        );
+        assert!(error(80).to_string().contains("needs CAP_NET_BIND_SERVICE"));
     }
 }

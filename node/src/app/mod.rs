@@ -18,11 +18,14 @@ mod links;
 mod losses;
 mod names;
 mod oidc;
+pub(crate) mod own_files;
 mod peers;
+mod regions;
 mod reload;
 mod seal;
 mod signals;
 mod start;
+pub(crate) mod startable;
 mod tasks;
 mod traced;
 mod translate;
@@ -100,6 +103,9 @@ pub async fn run(
 ) -> Result<(), RunError> {
     log::init(&loaded.config.log).map_err(NodeStartError::from)?;
     for warning in &loaded.warnings {
+        warn!(%warning, "configuration");
+    }
+    for warning in regions::unknown(&loaded.config) {
         warn!(%warning, "configuration");
     }
     let mut signals = Signals::listen().map_err(NodeStartError::Signals)?;

@@ -6,23 +6,24 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use grapevine_base::{causes, clock};
 use grapevine_config::checked::TlsConfig;
 use grapevine_config::watch::{ConfigWatch, LOOK_INTERVAL, reload};
-use grapevine_config::{Config, MeshConfig, Sources, files};
+use grapevine_config::{Config, MeshConfig, Sources};
 use grapevine_core::engine::Event;
 use grapevine_http::ingress;
 use grapevine_mesh::Credentials;
 use grapevine_observe::log;
 use tracing::{error, info, warn};
 
-use super::{App, NodeStartError, accounts, translate};
+use super::{App, NodeStartError, accounts, own_files, translate};
 
 /// Signals when to read the configuration again.
 pub(super) struct Reloads(Option<ConfigWatch>);
 
 impl Reloads {
     pub(super) fn of(sources: &Sources, config: &Config) -> Self {
-        let watch = ConfigWatch::new(files(sources, config), LOOK_INTERVAL);
+        let watch = ConfigWatch::new(grapevine_config::files(sources, config), LOOK_INTERVAL);
         Self(
             watch
                 .inspect_err(|error| warn!(%error, "configuration is not watched"))
@@ -44,22 +45,35 @@ impl Reloads {
 impl App {
     /// Applies a new configuration, or logs why not and keeps the old one.
     pub(super) fn reload(&mut self, reloads: &mut Reloads) {
+        let files = self.readiness.files().clone();
         let loaded = match reload(&self.config, &self.sources) {
             Ok(loaded) => loaded,
             Err(problems) => {
                 error!(%problems, "the new configuration has problems, the old one stays in use");
+                let hash = problems.file_hash().map(str::to_owned);
+                files.refused(hash, &problems.to_string(), clock::wall());
                 return;
             }
         };
         for warning in &loaded.warnings {
             warn!(%warning, "configuration");
         }
-        if let Err(error) = self.take(loaded.config) {
-            error!(%error, "the new configuration cannot be used, the old one stays in use");
-            return;
+        let hash = loaded.config.file_hash.clone();
+        let has_taken_all = match self.take(loaded.config) {
+            Ok(has_taken_all) => has_taken_all,
+            Err(error) => {
+                error!(%error, "the new configuration cannot be used, the old one stays in use");
+                files.refused(hash, &causes::joined(&error), clock::wall());
+                return;
+            }
+        };
+        own_files::taken(&self.config, loaded.pending_restart, &files);
+        if !has_taken_all {
+            error!("{ENGINE_BUSY}");
+            files.refused(hash, ENGINE_BUSY, clock::wall());
         }
         if let Some(watch) = &mut reloads.0 {
-            watch.set_files(files(&self.sources, &self.config));
+            watch.set_files(grapevine_config::files(&self.sources, &self.config));
         }
         info!(
             upstreams = self.config.upstreams.len(),
@@ -67,7 +81,8 @@ impl App {
         );
     }
 
-    fn take(&mut self, config: Config) -> Result<(), NodeStartError> {
+    /// Whether all of it was taken; else the engine still has the old rules or upstreams.
+    fn take(&mut self, config: Config) -> Result<bool, NodeStartError> {
         let public_tls = config.tls.as_ref().map(public_tls).transpose()?;
         let credentials = config.mesh.as_ref().map(credentials).transpose()?;
         // The mesh and the location database can refuse a configuration, so they come first.
@@ -98,18 +113,20 @@ impl App {
         self.shown_config.store(Arc::new(config.dump()));
         let rules = Event::RulesChanged(config.residency.clone());
         let upstreams = Event::Configured(translate::specs(&config));
-        if !(self.driver.try_send(rules) && self.driver.try_send(upstreams)) {
-            error!("the engine is too busy to take the new upstreams; send SIGHUP again");
-        }
+        let has_taken_all = self.driver.try_send(rules) && self.driver.try_send(upstreams);
         // A level set at the admin port holds until the file's own changes.
         if self.config.log.level != config.log.level {
             // It was checked with the rest of the configuration.
             let _ = log::set_level(&config.log.level);
         }
         self.config = config;
-        Ok(())
+        Ok(has_taken_all)
     }
 }
+
+/// What is said when a full queue kept the engine from a part of a new configuration.
+const ENGINE_BUSY: &str =
+    "the engine is too busy to take the new rules or upstreams; send SIGHUP again";
 
 /// The public certificate and key.
 pub(super) fn public_tls(tls: &TlsConfig) -> Result<Arc<rustls::ServerConfig>, NodeStartError> {
@@ -138,3 +155,6 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, NodeStartError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;

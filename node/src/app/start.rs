@@ -56,7 +56,7 @@ use super::peers::Peers;
 use super::tasks::{self, Tasks};
 use super::traced::Traced;
 use super::usage::UsageDesk;
-use super::{App, NodeStartError, accounts, capacity, reload, translate};
+use super::{App, NodeStartError, accounts, capacity, own_files, reload, translate};
 use shown::{filed_keys, show};
 
 impl App {
@@ -277,6 +277,7 @@ impl Ground {
         let readiness = Readiness::default();
         readiness.set_alone(config.mesh.is_none());
         readiness.set_open_to_all(translate::is_open_to_all(config));
+        own_files::show(config, &readiness, &metrics);
         let mut ground = Self {
             generation,
             driver,

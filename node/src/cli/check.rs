@@ -4,18 +4,18 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
+use grapevine_base::clock;
 use grapevine_base::listener::descriptors;
 use grapevine_config::checked::{IssuedKeysConfig, Provider};
 use grapevine_config::{Config, ConfigProblem, Environment, Loaded, Problems};
 use grapevine_core::mode::{Mode, ServedServices};
-use grapevine_geo::{Database, GeoError};
 use grapevine_keys::issuer::IssuerPublicKey;
 use grapevine_keys::statement::StatementSubject;
 use grapevine_keys::statement_file;
 use serde_json::json;
 
 use super::node::NodeArgs;
-use crate::app::capacity;
+use crate::app::{capacity, own_files, startable};
 
 /// What `check` takes.
 #[derive(Debug, Args)]
@@ -46,15 +46,12 @@ fn run_with(
     descriptors: u64,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let mut checked = grapevine_config::load(&args.node.sources(environment));
-    if let Ok(loaded) = &mut checked {
+    let checked = grapevine_config::load(&args.node.sources(environment));
+    let checked = checked.and_then(|mut loaded| {
         let shortage = capacity::shortage(&loaded.config, descriptors);
         loaded.warnings.extend(shortage);
-    }
-    if let Some(error) = unusable_database(&checked) {
-        write_unusable(&error, args.json, out)?;
-        return Ok(ExitCode::FAILURE);
-    }
+        startable::judge(loaded, clock::wall())
+    });
     let code = if checked.is_ok() {
         ExitCode::SUCCESS
     } else {
@@ -71,22 +68,6 @@ fn run_with(
         }
     }
     Ok(code)
-}
-
-/// Only opening a file shows whether it is a location database.
-fn unusable_database(checked: &Result<Loaded, Problems>) -> Option<GeoError> {
-    let path = checked.as_ref().ok()?.config.geo.database.as_deref()?;
-    Database::open(path).err()
-}
-
-fn write_unusable(error: &GeoError, as_json: bool, out: &mut impl Write) -> io::Result<()> {
-    if !as_json {
-        return writeln!(out, "geo.database: {error}\n1 problem");
-    }
-    let problem = json!({"key": "geo.database", "problem": error.to_string()});
-    let report = json!({"ok": false, "problems": [problem], "warnings": []});
-    serde_json::to_writer_pretty(&mut *out, &report)?;
-    writeln!(out)
 }
 
 fn write_json(checked: &Result<Loaded, Problems>, out: &mut impl Write) -> io::Result<()> {
@@ -168,6 +149,10 @@ fn write_summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
             )?;
         }
         None => writeln!(out, "mesh      none")?,
+    }
+    for certificate in own_files::certificates(config) {
+        let text = certificate.describe(clock::wall());
+        writeln!(out, "cert      {text}")?;
     }
     if let Some(dns) = &config.dns {
         writeln!(out, "dns       {} on {}", dns.zone, dns.listen)?;
@@ -272,6 +257,62 @@ mod tests {
              upstream  u at http://h/v1\n\
              keys      0\n"
         );
+    }
+
+    #[test]
+    fn region_that_is_mistyped_is_warned_of_where_geography_is_used() {
+        let variables = [("GRAPEVINE_STRATEGY", "geo")];
+        let (text, is_good) = check(&["--region", "singapur"], &variables);
+        assert!(is_good, "{text}");
+        assert!(text.contains("did you mean sgp (Singapore)?"), "{text}");
+    }
+
+    #[test]
+    fn upstream_given_twice_is_refused_with_both() {
+        let upstreams = [
+            "--upstream",
+            "a=http://one/v1",
+            "--upstream",
+            "a=http://two/v1",
+        ];
+        let (text, is_good) = check(&upstreams, &[]);
+        assert!(!is_good);
+        assert_eq!(
+            text.lines().next(),
+            Some(
+                "--upstream: upstreams: a is given twice, as http://one/v1 and as http://two/v1; \
+                 give each upstream a name of its own"
+            ),
+            "{text}"
+        );
+        let secret = [
+            "--upstream",
+            "a=http://u:hunter2@h/v1",
+            "--upstream",
+            "a=http://h/v1",
+        ];
+        let (text, _) = check(&secret, &[]);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn node_without_keys_is_for_its_own_machine_unless_it_is_open() {
+        let (text, is_good) = check(&[], &[]);
+        assert!(is_good, "{text}");
+        assert!(text.contains("api       http://127.0.0.1:8080\n"), "{text}");
+        assert!(
+            text.contains("warning: listen: is 127.0.0.1:8080, which"),
+            "{text}"
+        );
+        for (args, variables) in [
+            (&["--open"][..], &[][..]),
+            (&[], &[("GRAPEVINE_OPEN", "true")]),
+        ] {
+            let (text, is_good) = check(args, variables);
+            assert!(is_good, "{text}");
+            assert!(text.contains("api       http://0.0.0.0:8080\n"), "{text}");
+            assert!(!text.contains("warning: listen"), "{text}");
+        }
     }
 
     #[test]
@@ -420,5 +461,14 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("node      sgp-1 in local"), "{text}");
+        assert!(text.contains("cert      mesh expires on "), "{text}");
+        assert!(text.contains("cert      mesh_ca expires on "), "{text}");
+        let warning = "warning: mesh.tls.cert: holds a certificate that expires on ";
+        assert!(
+            text.contains(warning)
+                && text.contains("; renew it; a node reads the new file by itself"),
+            "{text}"
+        );
+        assert!(!text.contains("warning: mesh.tls.ca"), "{text}");
     }
 }

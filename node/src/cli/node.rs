@@ -28,6 +28,9 @@ pub struct NodeArgs {
         help = "The public address of the API [listen]"
     )]
     listen: Option<String>,
+    /// Let everyone use the API while there are no keys, from other machines too [open]
+    #[arg(long)]
+    open: bool,
     /// The operator's address [admin.listen]
     #[arg(long, value_name = "IP:PORT")]
     admin_listen: Option<String>,
@@ -85,6 +88,7 @@ impl NodeArgs {
             .with("--name", &["node", "name"], self.name)
             .with("--region", &["node", "region"], self.region)
             .with("--listen", &["listen"], self.listen)
+            .with("--open", &["open"], self.open.then(|| "true".to_owned()))
             .with("--admin-listen", &["admin", "listen"], self.admin_listen)
             .with_list("--seed", &["mesh", "seeds"], self.seed)
             .with("--mesh-name", &["mesh", "name"], self.mesh_name)

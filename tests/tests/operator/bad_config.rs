@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use grapevine_tests::program::grapevine;
 use grapevine_tests::scratch::Scratch;
-use grapevine_tests::{Mesh, Mock, client, wait_until};
+use grapevine_tests::{Mesh, Mock, Node, client, wait_until};
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -162,6 +162,7 @@ async fn a_running_node_keeps_its_config_when_the_new_one_is_broken_and_takes_th
     })
     .await;
     assert_eq!(client::chat(node, "gpt-4o", "still here").await.status, 200);
+    assert!(said_of_the_files(node).await, "the file is refused");
 
     node.reload(|config| {
         config["routing"] = json!({"deadline": "30s"});
@@ -176,6 +177,35 @@ async fn a_running_node_keeps_its_config_when_the_new_one_is_broken_and_takes_th
         }
     })
     .await;
+    assert!(!said_of_the_files(node).await, "the file is good again");
+}
+
+/// Whether the node says that the file on its disk was refused: the same in readiness, its own part of the mesh,
+/// metrics, and on the command line.
+async fn said_of_the_files(node: &Node) -> bool {
+    let ready = node.admin("/readyz").await.json();
+    assert_eq!(ready["ready"], true);
+    let warns = ready["warnings"]
+        .to_string()
+        .contains("config: the last reload failed");
+    let mesh = node.admin("/mesh").await.json();
+    let failed = &mesh["config"]["last_reload_failed"];
+    assert_eq!(
+        failed["error"].to_string().contains("routing.deadline"),
+        warns
+    );
+    assert!(mesh["config"]["file_hash"].is_string(), "{mesh}");
+    assert_ne!(failed["file_hash"], mesh["config"]["file_hash"]);
+    let metrics = node.admin("/metrics").await.text();
+    let success = format!("grapevine_config_last_reload_success {}", u8::from(!warns));
+    assert!(metrics.lines().any(|line| line == success), "{metrics}");
+    let expiry = "grapevine_certificate_expiry_timestamp_seconds{use=\"mesh\"} ";
+    assert!(metrics.contains(expiry), "{metrics}");
+    let admin = format!("http://{}", node.addresses().admin);
+    let status = printed(&run(&["status", "--admin", &admin]));
+    assert_eq!(status.contains("on disk was refused"), warns, "{status}");
+    assert!(status.contains("certificate mesh expires on "), "{status}");
+    warns
 }
 
 fn run(arguments: &[&str]) -> Output {

@@ -95,26 +95,28 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks that the PEM file at `path` holds the private key of the first certificate in `chain`.
+    /// Checks that the PEM file at `path` holds a private key, and that of the first certificate in `chain`, where
+    /// that could be read.
     pub(super) fn private_key(
         &mut self,
         key: &str,
         path: &Path,
-        chain: &[CertificateDer<'static>],
-    ) -> Option<()> {
+        chain: Option<&[CertificateDer<'static>]>,
+    ) {
         let private = match PrivateKeyDer::from_pem_file(path) {
             Ok(private) => private,
             Err(error) => {
                 self.bad_pem(key, path, "private key", &error);
-                return None;
+                return;
             }
         };
         let provider = rustls::crypto::ring::default_provider();
         let Ok(signer) = provider.key_provider.load_private_key(private) else {
             let problem = format!("{} holds a private key of an unknown kind", path.display());
             self.problem(key, problem, "use Ed25519, ECDSA P-256 or P-384, or RSA");
-            return None;
+            return;
         };
+        let Some(chain) = chain else { return };
         if CertifiedKey::new(chain.to_vec(), signer)
             .keys_match()
             .is_err()
@@ -125,9 +127,7 @@ impl Checker<'_> {
                 problem,
                 "name the key and the certificate that were made together",
             );
-            return None;
         }
-        Some(())
     }
 
     /// Checks that a certificate of `ca` signed `chain` for the mesh.

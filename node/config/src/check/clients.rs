@@ -61,7 +61,7 @@ impl Checker<'_> {
             self.warning(
                 "keys",
                 problem,
-                "add keys (grapevine key hash --generate), or listen on 127.0.0.1",
+                "add keys (grapevine key hash --generate), listen on 127.0.0.1, or write open: true where that is meant",
             );
         }
         keys

@@ -37,11 +37,8 @@ impl Checker<'_> {
         let mesh = mesh.map(|text| text.map_or(Some(MESH_LISTEN), |text| text.parse().ok()));
         let taken = taken.iter().copied();
         let taken = taken.chain(mesh.flatten().map(|address| ("mesh.listen", address)));
-        for (key, address) in taken {
-            if address == listen && listen.port() != 0 {
-                let problem = format!("{listen} is {key} too");
-                self.problem("dns.listen", problem, "use another port");
-            }
+        for other in taken {
+            self.differs("dns.listen", listen, other);
         }
         let name_servers = self.name_servers(dns, zone.as_ref());
         if node.is_some_and(|node| node.public_addresses.is_empty()) {

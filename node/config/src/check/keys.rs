@@ -63,7 +63,7 @@ impl Checker<'_> {
         let stale_after =
             stale_after.map(|it| self.duration("issued_keys.stale_after", Some(it), DAY, range));
         let path = match &file.file {
-            Some(text) => self.path("issued_keys.file", text),
+            Some(text) => self.kept_path("issued_keys.file", text),
             None => {
                 let name = node.map_or("node", |node| node.name.as_str());
                 self.folder.join(format!("grapevine-keys-{name}.jws"))
@@ -139,7 +139,7 @@ impl Checker<'_> {
         let (age, retention) = (file.age.as_ref(), file.retention.as_ref());
         let age = self.duration("ledger.age", age, DAY, HOUR..=DAY * 30);
         let retention = self.duration("ledger.retention", retention, DAY * 90, DAY..=DAY * 365);
-        let path = self.path("ledger.file", file.file.as_deref()?);
+        let path = self.kept_path("ledger.file", file.file.as_deref()?);
         Some(LedgerConfig {
             file: path,
             size,

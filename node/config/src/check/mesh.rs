@@ -11,6 +11,9 @@ use super::super::file::MeshFile;
 use super::certificates::{Identity, identity};
 use super::{Checker, LISTEN_FORM, items};
 
+/// The remedy for addresses of the node itself.
+const ADVERTISE_FORM: &str = "write the HOST:PORT at which other nodes reach this one";
+
 /// The remedy for problems of certificates.
 const MAKE_CERTIFICATES: &str =
     "make them with: grapevine ca init, then grapevine ca issue for each node";
@@ -43,9 +46,10 @@ impl Checker<'_> {
         let form = "write a host and a port, such as sgp.example.net:7171";
         let advertise: Option<HostPort> =
             self.parse("mesh.advertise", file.advertise.as_deref(), form);
-        let seeds: Vec<HostPort> = items("mesh.seeds", &file.seeds)
-            .filter_map(|(key, text)| self.parse(&key, Some(text), form))
-            .collect();
+        if let Some(address) = &advertise {
+            self.can_be_dialled("mesh.advertise", address, ADVERTISE_FORM);
+        }
+        let seeds = self.seeds(file, form);
         let range = Duration::from_millis(50)..=Duration::from_secs(10);
         let interval = file.gossip_interval.as_ref();
         let gossip_interval =
@@ -54,27 +58,35 @@ impl Checker<'_> {
             self.mesh_without_certificates(file);
             return None;
         }
-        let tls = self.mesh_tls(file)?;
-        let name = self.agreed_name(written, identity, node)?;
         if advertise.is_none()
             && listen.ip().is_unspecified()
             && !self.source_map.was_refused("mesh.advertise")
         {
             let problem = format!("is missing while mesh.listen is {listen}");
-            self.warning(
-                "mesh.advertise",
-                problem,
-                "write the HOST:PORT at which other nodes reach this one",
-            );
+            self.warning("mesh.advertise", problem, ADVERTISE_FORM);
         }
+        let tls = self.mesh_tls(file);
+        let name = self.agreed_name(written, identity, node);
         Some(MeshConfig {
-            name,
+            name: name?,
             listen,
             advertise,
             seeds,
-            tls,
+            tls: tls?,
             gossip_interval,
         })
+    }
+
+    fn seeds(&mut self, file: &MeshFile, form: &str) -> Vec<HostPort> {
+        let mut seeds = Vec::new();
+        for (key, text) in items("mesh.seeds", &file.seeds) {
+            let seed: Option<HostPort> = self.parse(&key, Some(text), form);
+            if let Some(seed) = &seed {
+                self.can_be_dialled(&key, seed, "write the HOST:PORT that a node advertises");
+            }
+            seeds.extend(seed);
+        }
+        seeds
     }
 
     fn mesh_without_certificates(&mut self, file: &MeshFile) {
@@ -105,8 +117,8 @@ impl Checker<'_> {
         let chain = cert
             .as_ref()
             .and_then(|cert| self.chain("mesh.tls.cert", cert));
-        if let (Some(chain), Some(key)) = (&chain, &key) {
-            self.private_key("mesh.tls.key", key, chain);
+        if let Some(key) = &key {
+            self.private_key("mesh.tls.key", key, chain.as_deref());
         }
         if let (Some(chain), Some(authority)) = (&chain, &authority) {
             self.signed_by("mesh.tls.cert", chain, authority);

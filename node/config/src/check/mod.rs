@@ -4,12 +4,14 @@
 //! problem is found in one run; with any problem there is no configuration.
 
 mod accounts;
+mod addresses;
 mod auth;
 mod base_url;
 mod certificates;
 mod clients;
 mod dns;
 mod fallback;
+mod files;
 mod forward;
 mod geo;
 mod gossip;
@@ -35,7 +37,7 @@ mod upstreams;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -43,10 +45,10 @@ use grapevine_core::mode::Mode;
 
 pub use node::is_log_filter;
 
-use super::checked::{self, Config, DrainConfig, UsageConfig};
+use super::checked::{Config, DrainConfig, UsageConfig};
 use super::env::Environment;
 use super::file::{AskUsageWord, ConfigFile, DrainFile, DurationText, Item, SizeText, UsageFile};
-use super::problem::{ConfigReport, ValueOrigin};
+use super::problem::ConfigReport;
 use super::source_map::SourceMap;
 use super::text::{ByteSize, format_duration, parse_duration};
 
@@ -102,12 +104,10 @@ impl Checker<'_> {
         );
         // Whether one is written, not whether it is valid: its problems must not hide those of the upstreams.
         let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
-        let listen = self
-            .parse("listen", file.listen.as_deref(), LISTEN_FORM)
-            .unwrap_or(checked::LISTEN);
+        let worker_mode = self.worker_mode(file.worker_mode.as_deref());
+        let listen = self.listen(file, worker_mode.serves_requests());
         let tls = self.tls(file.tls.as_ref());
         let trusted_proxies = self.trusted_proxies(&file.trusted_proxies);
-        let worker_mode = self.worker_mode(file.worker_mode.as_deref());
         let proxy_protocol = self.proxy_protocol(file, &trusted_proxies);
         // Where no requests are served the public address stays closed, and is not checked.
         let public = worker_mode.serves_requests().then_some(listen);
@@ -131,8 +131,10 @@ impl Checker<'_> {
         let (log, tracing) = self.observability(file);
         let workers = self.workers(file.workers);
         Some(Config {
+            file_hash: self.report.file_hash.clone(),
             node: node?,
             listen,
+            open: file.open.unwrap_or(false),
             tls,
             trusted_proxies,
             proxy_protocol,
@@ -327,14 +329,6 @@ impl Checker<'_> {
     ) -> Option<u32> {
         let number = number?;
         Some(self.count(key, Some(number), *range.end(), range))
-    }
-
-    /// A path of the file is relative to the file; one from a flag or a variable to the working folder.
-    fn path(&self, key: &str, text: &str) -> PathBuf {
-        match self.source_map.origin(key) {
-            ValueOrigin::File { .. } => self.folder.join(text),
-            _ => PathBuf::from(text),
-        }
     }
 }
 

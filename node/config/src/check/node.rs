@@ -53,11 +53,13 @@ impl Checker<'_> {
         let addresses = public.map(|public| items("node.public.addresses", &public.addresses));
         let mut public_addresses = Vec::new();
         for (key, text) in addresses.into_iter().flatten() {
-            public_addresses.extend(self.parse::<std::net::IpAddr>(
-                &key,
-                Some(text),
-                "write an IP address",
-            ));
+            let form = "write an IP address at which clients reach this node";
+            self.can_be_reached(&key, text, form);
+            public_addresses.extend(self.parse::<std::net::IpAddr>(&key, Some(text), form));
+        }
+        if let Some(url) = &url {
+            let remedy = "write the URL at which clients reach this node";
+            self.can_be_reached("node.public.url", url.host(), remedy);
         }
         self.public_limits(url.as_ref(), public_addresses.len());
         let region: RegionName = region?;
@@ -103,9 +105,8 @@ impl Checker<'_> {
         let (cert, key) = (file.cert.as_deref()?, file.key.as_deref()?);
         let (cert, key) = (self.path("tls.cert", cert), self.path("tls.key", key));
         let chain = self.chain("tls.cert", &cert);
+        self.private_key("tls.key", &key, chain.as_deref());
         if let Some(chain) = &chain {
-            let unchecked = self.private_key("tls.key", &key, chain);
-            unchecked?;
             certificates::leaf_is_current(self, "tls.cert", chain);
         }
         Some(TlsConfig { cert, key })
@@ -181,12 +182,8 @@ impl Checker<'_> {
                 "set admin.token (or GRAPEVINE_ADMIN_TOKEN), or listen on 127.0.0.1",
             );
         }
-        if public == Some(listen) && listen.port() != 0 {
-            self.problem(
-                "admin.listen",
-                format!("{listen} is the public address too"),
-                "use another port",
-            );
+        if let Some(public) = public {
+            self.differs("admin.listen", listen, ("the public address", public));
         }
         AdminConfig {
             listen,

@@ -57,7 +57,7 @@ impl Checker<'_> {
         let refresh = file.refresh.as_ref();
         let refresh = self.duration("oidc.refresh", refresh, REFRESH, MINUTE..=DAY);
         let path = match &file.file {
-            Some(text) => self.path("oidc.file", text),
+            Some(text) => self.kept_path("oidc.file", text),
             None => {
                 let name = node.map_or("node", |node| node.name.as_str());
                 self.folder.join(format!("grapevine-oidc-{name}.json"))

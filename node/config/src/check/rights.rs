@@ -44,7 +44,7 @@ impl Checker<'_> {
         let issued_keys = self.issued_keys(issued, node, mesh.as_ref());
         let keys = self.keys(
             &file.keys,
-            public.filter(|_| issued.is_none() && file.oidc.is_none()),
+            public.filter(|_| issued.is_none() && file.oidc.is_none() && file.open != Some(true)),
         );
         let has_mesh = file.mesh.as_ref().is_some_and(|mesh| mesh.tls.is_some());
         let server = node.filter(|_| has_mesh && public.is_some());
@@ -104,7 +104,7 @@ impl Checker<'_> {
             self.problem(key, "is empty", remedy);
         }
         let path = match file.and_then(|file| file.file.as_ref()) {
-            Some(text) => self.path("limits.file", text),
+            Some(text) => self.kept_path("limits.file", text),
             None => {
                 let name = node.map_or("node", |node| node.name.as_str());
                 self.folder.join(format!("grapevine-limits-{name}.json"))

@@ -210,7 +210,7 @@ impl Checker<'_> {
         let path = text.strip_prefix("sqlite:");
         let path = path.map(|path| path.strip_prefix("//").unwrap_or(path));
         if let Some(path) = path.filter(|path| !path.is_empty() && !path.contains('?')) {
-            return Queue::File(self.path(key, path));
+            return Queue::File(self.kept_path(key, path));
         }
         let is_shared = |scheme: &&str| text.len() > scheme.len() && text.starts_with(*scheme);
         if SHARED.iter().any(is_shared) {

@@ -110,7 +110,7 @@ impl Checker<'_> {
         let attempts_max = self.count(
             &at("max_retries"),
             file.max_retries,
-            super::checked::ATTEMPTS_PER_UPSTREAM,
+            super::super::checked::ATTEMPTS_PER_UPSTREAM,
             1..=ATTEMPTS_MAX,
         );
         let in_flight_max =

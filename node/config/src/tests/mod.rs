@@ -8,6 +8,7 @@ mod problems;
 mod provider;
 mod reload;
 mod seal;
+mod sections;
 mod sources;
 mod tracing;
 

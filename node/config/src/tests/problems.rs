@@ -22,7 +22,7 @@ fn unknown_key_suggests_the_nearest() {
             "5:5: upstreams[0].base_ulr: is not a known key; did you mean base_url?",
             "6:1: ruoting: is not a known key; did you mean routing?",
             "7:1: frobnicate: is not a known key; remove it; known here are accounts, admin, cors, dns, drain, forward, geo, issued_keys, keys, \
-             ledger, limits, listen, log, mesh, node, oidc, prices, proxy_protocol, residency, routing, tasks, tls, tracing, \
+             ledger, limits, listen, log, mesh, node, oidc, open, prices, proxy_protocol, residency, routing, tasks, tls, tracing, \
              trusted_proxies, upstreams, usage, worker_mode, workers",
         ]
     );
@@ -693,8 +693,8 @@ fn what_may_not_be_meant_is_a_warning() {
         [
             "1:7: mesh: is not started, since mesh.tls is missing; \
              make them with: grapevine ca init, then grapevine ca issue for each node",
-            "keys: is empty while the API listens on 0.0.0.0:8080: everyone who reaches it may use it; \
-             add keys (grapevine key hash --generate), or listen on 127.0.0.1",
+            "listen: is 127.0.0.1:8080, which this machine alone reaches, since there are no keys; add keys \
+             (grapevine key hash --generate), write the address to listen on, or write open: true",
             "upstreams: is empty and there is no mesh: nothing can be answered; add an upstream, or join a mesh",
         ]
     );

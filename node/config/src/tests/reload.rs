@@ -29,9 +29,44 @@ fn broken_file_leaves_the_old_configuration() {
     folder.write("grapevine.yaml", GOOD.replace("http://a", "nowhere"));
     let problems = reload(&config, &sources).expect_err("a broken file");
     assert_eq!(problems.iter().count(), 1);
+    let (tried, runs) = (problems.file_hash(), config.file_hash.as_deref());
+    assert!(tried.is_some() && tried != runs, "{tried:?} {runs:?}");
     folder.write("grapevine.yaml", GOOD.replace("http://a", "http://b"));
     let loaded = reload(&config, &sources).expect("a mended file");
     assert_eq!(loaded.config.upstreams[0].base_url.host(), "b");
+}
+
+#[test]
+fn ledger_and_holders_of_rights_are_taken_at_the_start_alone() {
+    let folder = Folder::new("reload-start");
+    let (sources, config) = start(&folder);
+    folder.write(
+        "grapevine.yaml",
+        format!("{GOOD}ledger: {{file: usage.jsonl}}\nlimits: {{file: rights.json, nodes: [a]}}\n"),
+    );
+    let loaded = reload(&config, &sources).expect("a good file");
+    assert_eq!(
+        loaded.pending_restart,
+        ["ledger", "limits.nodes", "limits.file"]
+    );
+    assert_eq!(loaded.config.ledger, None);
+    assert_eq!(loaded.config.limits, config.limits);
+}
+
+#[test]
+fn hash_is_the_beginning_of_what_sha256sum_prints() {
+    let folder = Folder::new("reload-hash");
+    let file = Some(folder.write("grapevine.yaml", "listen: 127.0.0.1:8080\n"));
+    let sources = Sources {
+        file,
+        ..Sources::default()
+    };
+    let config = load(&sources).expect("a good configuration").config;
+    assert_eq!(config.file_hash.as_deref(), Some("d39d0ff40a9b"));
+    let config = load(&Sources::default())
+        .expect("a good configuration")
+        .config;
+    assert_eq!(config.file_hash, None, "there is no file");
 }
 
 #[test]
@@ -47,6 +82,7 @@ fn what_cannot_change_keeps_its_value_with_a_warning() {
         (config.node.name, config.listen)
     );
     assert_eq!(loaded.config.routing.attempts_max, 2);
+    assert_eq!(loaded.pending_restart, ["node.name", "listen"]);
     let warnings: Vec<_> = loaded
         .warnings
         .iter()

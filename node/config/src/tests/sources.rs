@@ -30,6 +30,8 @@ fn example_is_good_and_fits_the_schema() {
         .warnings
         .iter()
         .map(|warning| warning.key.as_str())
+        // Its folder is one that a package makes.
+        .filter(|key| *key != "tasks.queue")
         .collect();
     assert_eq!(warned, [""; 0]);
 }
@@ -599,7 +601,11 @@ fn files_that_are_no_certificates_are_refused() {
             "grapevine.yaml:3:36: mesh.tls.ca: mesh-ca.pem holds no certificate; name a PEM file that does",
             "grapevine.yaml:3:55: mesh.tls.cert: sgp-1.pem is not a PEM file; \
              name a PEM file, with its BEGIN and END lines",
+            "grapevine.yaml:3:71: mesh.tls.key: sgp-1.key cannot be read: No such file or directory (os error 2); \
+             check the path and its permissions",
             "grapevine.yaml:4:13: tls.cert: none.pem cannot be read: No such file or directory (os error 2); \
+             check the path and its permissions",
+            "grapevine.yaml:4:28: tls.key: none.key cannot be read: No such file or directory (os error 2); \
              check the path and its permissions",
         ]
     );
@@ -621,6 +627,7 @@ fn public_certificate_is_checked_for_its_time_and_key() {
             &format!("{yaml}tls: {{cert: a.pem, key: b.key}}\n")
         ),
         [
+            "grapevine.yaml:3:13: tls.cert: holds a certificate that has expired; renew it",
             "grapevine.yaml:3:25: tls.key: b.key is not the key of the certificate; \
              name the key and the certificate that were made together"
         ]

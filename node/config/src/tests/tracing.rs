@@ -109,12 +109,14 @@ fn share_and_level_may_change_while_the_node_runs_but_not_the_collector() {
     let Loaded {
         config: new,
         warnings,
+        pending_restart,
     } = reload(&config, &sources).expect("a good file");
     let kept: Vec<_> = warnings
         .iter()
         .map(|warning| warning.key.as_str())
         .collect();
     assert_eq!(kept, ["log.format", "tracing.otlp"]);
+    assert_eq!(pending_restart, kept);
     assert_eq!(
         (new.log.level.as_str(), new.log.format),
         ("debug", config.log.format)

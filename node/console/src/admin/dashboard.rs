@@ -38,7 +38,7 @@ macro_rules! assets {
     };
 }
 
-static ASSETS: [Asset; 18] = assets! {
+static ASSETS: [Asset; 19] = assets! {
     "/" Html "index.html",
     "/dashboard/style.css" Css "style.css",
     "/dashboard/icon.svg" Svg "icon.svg",
@@ -49,6 +49,7 @@ static ASSETS: [Asset; 18] = assets! {
     "/dashboard/theme.js" Script "theme.js",
     "/dashboard/verdict.js" Script "verdict.js",
     "/dashboard/figures.js" Script "figures.js",
+    "/dashboard/files.js" Script "files.js",
     "/dashboard/map.js" Script "map.js",
     "/dashboard/world.js" Script "world.js",
     "/dashboard/upstreams.js" Script "upstreams.js",

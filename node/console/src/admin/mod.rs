@@ -35,6 +35,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use grapevine_base::clock;
 use grapevine_base::driver::DriverHandle;
 use grapevine_base::families::Form;
 use grapevine_base::limits::LimitsHandle;
@@ -101,7 +102,9 @@ pub struct Admin {
 
 /// The operator's port could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("admin.listen: cannot listen on {address}: {source}; choose another with --admin-listen")]
+#[error(
+    "admin.listen: cannot listen on {address}: {source}; choose another with --admin-listen, or stop what listens there"
+)]
 pub struct AdminError {
     address: SocketAddr,
     source: std::io::Error,
@@ -181,6 +184,9 @@ async fn mesh(State(admin): State<Admin>) -> Json<Value> {
     json["gossip_quarantined"] = losses.quarantined_to_json();
     mesh::add_credentials(&mut json, &losses.credentials);
     json["limits"] = limits::to_json(&admin.limits, now);
+    for (key, value) in admin.readiness.files().to_json(clock::wall()) {
+        json[key] = value;
+    }
     Json(json)
 }
 

@@ -14,6 +14,7 @@ use grapevine_config::text::format_duration;
 use super::admin_port::{ADMIN, AdminPort};
 use super::fail;
 use super::limits;
+use super::own_files;
 use super::paint::{Paint, Tone};
 
 /// The flag that names the admin port.
@@ -73,8 +74,11 @@ pub fn run(
     {
         writeln!(out, "{line}")?;
     }
-    writeln!(out)?;
     let paint = Paint::for_stdout(environment);
+    for (line, tone) in own_files::lines(&page) {
+        writeln!(out, "{}", paint.line(&line, tone))?;
+    }
+    writeln!(out)?;
     let tones = std::iter::once(Tone::Plain).chain(page.nodes.iter().flat_map(tones));
     for (line, tone) in table(&page).lines().iter().zip(tones) {
         writeln!(out, "{}", paint.line(line, tone))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use grapevine_base::limits::LimitKind;
 use grapevine_base::listener::metrics::Listener;
+use grapevine_base::own_files::CertificateExpiry;
 use grapevine_core::Instant;
 use grapevine_core::account::{AccountFact, AccountSpec, QuotaScope};
 use grapevine_core::cache_meter::CacheMeter;
@@ -145,6 +146,19 @@ fn answered(name: &str) -> RequestRecord {
     }
 }
 
+/// A configuration that was refused, and a certificate.
+fn files() -> OwnFiles {
+    let files = OwnFiles::default();
+    let certificate = CertificateExpiry {
+        used_for: "mesh",
+        not_after: Duration::from_secs(1_800_000_000),
+    };
+    let (hash, at) = (Some("0123456789ab".to_owned()), Duration::from_secs(5));
+    files.loaded(hash, vec!["mesh".to_owned()], vec![certificate], at);
+    files.refused(None, "listen: is wrong", Duration::from_secs(9));
+    files
+}
+
 /// Metrics of which every one has a value.
 fn filled() -> Metrics {
     let metrics = Metrics::new("sgp", "sgp");
@@ -152,6 +166,7 @@ fn filled() -> Metrics {
     metrics.dns().count("A", "NOERROR");
     metrics.connections().of(Listener::Public, 8);
     metrics.show_keys(KeyRing::default());
+    metrics.show_files(files());
     metrics.accounts().refused(&account(), LimitKind::Requests);
     let tasks = metrics.tasks();
     tasks.enqueued("a:x", Duration::ZERO);
@@ -313,6 +328,20 @@ fn losses_are_what_was_lost_and_not_their_sum() {
     let (first, second) = (scraped(&metrics), scraped(&metrics));
     let line = "grapevine_lost_total{kind=\"records\"} 3";
     assert!(first.contains(line) && second.contains(line), "{second}");
+}
+
+#[test]
+fn files_show_the_last_reload_and_the_end_of_certificates() {
+    let text = scraped(&filled());
+    for line in [
+        "grapevine_config_last_reload_success 0",
+        "grapevine_config_last_reload_timestamp_seconds 9",
+        "grapevine_config_pending_restart 1",
+        "grapevine_config_info{hash=\"0123456789ab\"} 1",
+        "grapevine_certificate_expiry_timestamp_seconds{use=\"mesh\"} 1800000000.0",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}\n{text}");
+    }
 }
 
 #[test]

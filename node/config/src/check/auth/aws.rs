@@ -91,14 +91,13 @@ impl Checker<'_> {
             "profile" => self.aws_profile(key, file),
             "web_identity_token_file" => self.aws_web_identity(key, file, region, true),
             "container_url" => {
-                let token = match &file.container_token {
-                    Some(token) => Some(self.header_secret(&at("container_token"), token)?),
-                    None => None,
-                };
-                let url = self.endpoint(&at("container_url"), file.container_url.as_deref(), "")?;
+                let token = file.container_token.as_ref();
+                let token = token.map(|token| self.header_secret(&at("container_token"), token));
+                let url = self.endpoint(&at("container_url"), file.container_url.as_deref(), "");
                 Some(AwsSource::Container {
-                    url,
-                    token,
+                    url: url?,
+                    // One that was refused is a problem already.
+                    token: token.flatten(),
                     token_file: None,
                 })
             }
@@ -123,14 +122,14 @@ impl Checker<'_> {
             }
             self.header_secret(&key, part.as_ref()?)
         });
-        let session_token = match &file.session_token {
-            Some(token) => Some(self.header_secret(&format!("{key}.session_token"), token)?),
-            None => None,
-        };
+        let token_key = format!("{key}.session_token");
+        let session_token = file.session_token.as_ref();
+        let session_token = session_token.map(|token| self.header_secret(&token_key, token));
         Some(AwsSource::Keys(AwsKeys {
             id: id?,
             secret: secret?,
-            session_token,
+            // One that was refused is a problem already.
+            session_token: session_token.flatten(),
         }))
     }
 

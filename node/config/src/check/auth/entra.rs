@@ -44,7 +44,14 @@ impl Checker<'_> {
             return None;
         }
         let secret = match &file.client_secret {
-            Some(secret) => Some(self.secret(&at("client_secret"), secret)?),
+            Some(secret) => match self.secret(&at("client_secret"), secret) {
+                Some(secret) => Some(secret),
+                None => {
+                    // The rest is checked all the same.
+                    self.entra_application(key, file, client_id);
+                    return None;
+                }
+            },
             None if file.federated_token_file.is_some() => None,
             None => self
                 .environment
@@ -55,18 +62,20 @@ impl Checker<'_> {
                 }),
         };
         if let Some(secret) = secret {
+            let (token_url, client_id) = self.entra_application(key, file, client_id)?;
             return Some(EntraSource::ClientSecret {
-                token_url: self.entra_token_url(key, file)?,
-                client_id: self.application(key, client_id)?,
+                token_url,
+                client_id,
                 secret,
             });
         }
         let written = file.federated_token_file.as_deref();
         let token_file = at("federated_token_file");
         if let Some(file_path) = self.path_or(&token_file, written, "AZURE_FEDERATED_TOKEN_FILE") {
+            let (token_url, client_id) = self.entra_application(key, file, client_id)?;
             return Some(EntraSource::FederatedToken {
-                token_url: self.entra_token_url(key, file)?,
-                client_id: self.application(key, client_id)?,
+                token_url,
+                client_id,
                 file: file_path,
             });
         }
@@ -75,6 +84,18 @@ impl Checker<'_> {
             endpoint,
             client_id,
         })
+    }
+
+    /// Where an application asks for tokens, and its id. Both are checked before either is missed.
+    fn entra_application(
+        &mut self,
+        key: &str,
+        file: &EntraFile,
+        client_id: Option<String>,
+    ) -> Option<(BaseUrl, String)> {
+        let token_url = self.entra_token_url(key, file);
+        let client_id = self.application(key, client_id);
+        Some((token_url?, client_id?))
     }
 
     fn application(&mut self, key: &str, client_id: Option<String>) -> Option<String> {

@@ -1,5 +1,6 @@
 // One sentence on top: whether everything is healthy, and what is not.
 import { attribute, byId, each, h, text } from './dom.js';
+import { fileProblems } from './files.js';
 import { plural, REASONS, span } from './format.js';
 
 const PROBLEMS_MAX = 6;
@@ -9,6 +10,7 @@ export const problems = (mesh) => {
   const found = [];
   const add = (tone, sentence, href) => found.push({ tone, text: sentence, href });
   for (const reason of mesh.readiness.reasons) add('bad', `This node is not ready: ${reason}`, '#nodes-title');
+  for (const it of fileProblems(mesh)) found.push({ ...it, href: '#nodes-title', isKept: true });
   for (const node of mesh.nodes) {
     if (!node.live) add('bad', `${node.name} is dead to gossip`, '#nodes-title');
     else if (node.reach === 'down') add('bad', `${node.name} is alive but has no link: requests cannot be forwarded to it`, '#nodes-title');
@@ -41,7 +43,8 @@ export const showVerdict = (mesh) => {
   const all = `${plural(totals.live, 'node')} alive, ${totals.usable} of ${plural(totals.upstreams, 'upstream')} usable`;
   text(verdict, found.length ? `${plural(found.length, 'problem')}: ${all}` : `All healthy: ${all}`);
   document.title = found.length ? `(${found.length}) grapevine · ${mesh.self}` : `grapevine · ${mesh.self}`;
-  const shown = found.slice(0, PROBLEMS_MAX);
+  // What is wrong with the node's own files is shown nowhere below.
+  const shown = found.filter((it, index) => index < PROBLEMS_MAX || it.isKept);
   const rest = found.length - shown.length;
   if (rest > 0) shown.push({ tone: 'idle', text: `and ${rest} more below`, href: '#upstreams-title' });
   // Warnings about what is configured are no problems of the moment.

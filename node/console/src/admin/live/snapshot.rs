@@ -79,6 +79,9 @@ pub(super) fn picture(admin: &Admin, view: &View) -> Value {
     ] {
         picture[key] = value;
     }
+    for (key, value) in admin.readiness.files().to_json(clock::wall()) {
+        picture[key] = value;
+    }
     picture
 }
 
