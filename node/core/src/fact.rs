@@ -219,6 +219,17 @@ impl Standing {
         }
     }
 
+    /// Whether an operator has taken it out of use: it gets no new request, also where no other is left, and keeps
+    /// those it has.
+    pub const fn is_disabled(self) -> bool {
+        matches!(
+            self,
+            Self::Ejected {
+                reason: EjectionReason::Disabled
+            }
+        )
+    }
+
     /// Whether it takes requests like any other.
     pub const fn is_ready(self) -> bool {
         matches!(self, Self::Ready | Self::Untested)
@@ -229,6 +240,8 @@ impl Standing {
     pub fn is_alike(self, other: Self) -> bool {
         let class = |standing| match standing {
             Self::Ready | Self::Untested => 0_u8,
+            // What an operator does is no outage.
+            _ if standing.is_disabled() => 4,
             Self::CoolingDown { .. } => 1,
             Self::Ejected { .. } | Self::Probing { .. } => 2,
             Self::Suspect { .. } => 3,

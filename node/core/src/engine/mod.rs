@@ -9,6 +9,7 @@
 
 mod accounts;
 mod by_model;
+mod checks;
 mod event;
 mod few;
 mod join;
@@ -42,7 +43,7 @@ use crate::view::View;
 
 pub use event::{
     AnswerReport, AttemptReport, Effect, Event, Identity, LoadReport, Models, Probe, ProbeReport,
-    QuotaReport, UpstreamSpec, Via, WaitReport,
+    QuotaReport, UpstreamSpec, UpstreamSwitch, Via, WaitReport,
 };
 use local::Local;
 use peer::{LinkStatus, Peer, ReceivedFact};
@@ -159,6 +160,7 @@ impl Engine {
     fn take(&mut self, now: Instant, event: Event, rng: &mut impl Rng, effects: &mut Vec<Effect>) {
         match event {
             Event::Configured(specs) => self.configure(now, specs, effects),
+            Event::UpstreamSwitched(switch) => self.switch(now, &switch),
             Event::RulesChanged(rules) => self.rules_changed(now, rules, effects),
             Event::JoinBegan => self.begin_join(now),
             Event::PhaseChanged(phase) => self.change_phase(phase, effects),
