@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use grapevine_base::causes;
 use grapevine_config::checked::TlsConfig;
 use grapevine_config::watch::{ConfigWatch, LOOK_INTERVAL, reload};
 use grapevine_config::{Config, MeshConfig, Sources, files};
@@ -43,12 +44,15 @@ impl Reloads {
 
 impl App {
     /// Applies a new configuration, or logs why not and keeps the old one.
-    pub(super) fn reload(&mut self, reloads: &mut Reloads) {
+    ///
+    /// # Errors
+    /// Why not, as it was logged.
+    pub(super) fn reload(&mut self, reloads: &mut Reloads) -> Result<(), String> {
         let loaded = match reload(&self.config, &self.sources) {
             Ok(loaded) => loaded,
             Err(problems) => {
                 error!(%problems, "the new configuration has problems, the old one stays in use");
-                return;
+                return Err(problems.to_string());
             }
         };
         for warning in &loaded.warnings {
@@ -56,7 +60,7 @@ impl App {
         }
         if let Err(error) = self.take(loaded.config) {
             error!(%error, "the new configuration cannot be used, the old one stays in use");
-            return;
+            return Err(causes::joined(&error));
         }
         if let Some(watch) = &mut reloads.0 {
             watch.set_files(files(&self.sources, &self.config));
@@ -65,6 +69,7 @@ impl App {
             upstreams = self.config.upstreams.len(),
             "configuration reloaded"
         );
+        Ok(())
     }
 
     fn take(&mut self, config: Config) -> Result<(), NodeStartError> {

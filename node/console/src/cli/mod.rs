@@ -7,6 +7,7 @@ pub mod import;
 pub mod key;
 mod limits;
 pub mod log;
+pub mod operate;
 pub mod paint;
 pub mod records;
 pub mod requests;

@@ -8,14 +8,23 @@
 use std::time::Duration;
 
 use super::peer::{LinkStatus, Peer};
-use super::{Effect, Engine};
-use crate::fact::Phase;
+use super::{Effect, Engine, ViewDue};
+use crate::fact::{Fact, Phase};
 use crate::time::Instant;
 
 /// The longest wait for peers: gossip brings a whole mesh of 100 nodes in well under a second.
 const JOIN_MAX: Duration = Duration::from_secs(2);
 
 impl Engine {
+    /// Publishes the node's own phase.
+    pub(super) fn change_phase(&mut self, phase: Phase, effects: &mut Vec<Effect>) {
+        if self.phase != phase {
+            self.phase = phase;
+            self.publish(Fact::Phase(phase), true, effects);
+            self.view_becomes(ViewDue::Now);
+        }
+    }
+
     /// Begins to wait for peers.
     pub(super) fn begin_join(&mut self, now: Instant) {
         if self.phase == Phase::Joining {

@@ -360,14 +360,6 @@ impl Engine {
         self.view_becomes(ViewDue::Now);
     }
 
-    fn change_phase(&mut self, phase: Phase, effects: &mut Vec<Effect>) {
-        if self.phase != phase {
-            self.phase = phase;
-            self.publish(Fact::Phase(phase), true, effects);
-            self.view_becomes(ViewDue::Now);
-        }
-    }
-
     /// Publishes what changed of the background work. Its shell reports figures at most once a second.
     fn change_services(&mut self, fact: ServicesFact, effects: &mut Vec<Effect>) {
         let change = match &self.services {
