@@ -123,6 +123,19 @@ await page.addInitScript(fakeMesh);
 await page.goto(url);
 await page.waitForFunction(() => document.querySelectorAll('#nodes tbody tr').length === 30);
 await page.waitForFunction(() => document.querySelectorAll('.rows .row').length === 12);
+// One picture: the counts on top, the state of a node, and that of its upstreams say the same.
+assert.equal(await page.textContent('#verdict'), '9 problems: 27 of 30 nodes ready, 1 draining, 2 unreachable; 52 of 60 upstreams usable');
+const cells = (table, key, name) => page.$$eval(`${table} tr[data-${key}="${name}"] > *`, (all) => all.map((it) => it.textContent));
+assert.equal((await cells('#nodes', 'node', 'zaf-2'))[4], 'unreachable');
+const gone = await cells('#upstreams', 'upstream', 'zaf-2/vllm');
+assert.deepEqual([gone[0], gone[2]], ['unreachable', 'zaf-2 is dead to gossip; healthy when it was last heard of']);
+// The whole record of an own upstream.
+const record = await cells('#upstreams', 'upstream', 'sgp-1/openai');
+assert.ok(record[1].includes('https://openai.example.com/v1 · priority 1, weight 1, 3 tries · timeouts: connect 2s, first byte 2m'), record[1]);
+assert.equal(record[4], '4 s ago by probe: connect timeout · 3 failures in a row');
+assert.equal(record[7], '212 ms / 1.24 smean 232 ms');
+const titles = await page.$$eval('#figures h3', (all) => all.map((it) => it.textContent));
+assert.deepEqual(titles, ['Requests, this node', 'Failures, this node', 'First byte p50, this node', 'First byte p99, this node', 'In flight, this node', 'In flight, mesh']);
 // A budget that refuses requests has one line, and what is left of it.
 const limits = await page.$$eval('#limits tbody tr', (rows) => rows.map((it) => [...it.children].map((cell) => cell.textContent).slice(0, 4).join(' | ')));
 assert.deepEqual(limits, [

@@ -12,38 +12,45 @@ export const fakeMesh = () => {
     const name = `${region}-${1 + Math.floor(index / regions.length)}`;
     const [lat, lon] = PLACES[region];
     const rtt = index === 0 ? 0 : region === 'sgp' ? 0.8 : 20 + (hash(region) % 300);
+    const isDead = name === 'zaf-2' || name === 'ind-1';
     const upstreams = ['openai', 'vllm'].map((kind, number) => {
       const isOut = (name === 'usa-1' && number === 0) || name === 'bra-2';
       const isCooling = name === 'eur-1' && number === 1;
       return {
-        name: kind, state: isOut ? 'ejected' : isCooling ? 'cooldown' : 'healthy', reason: isOut ? (number ? 'credential' : 'connect') : null,
+        name: kind, state: isDead ? 'unreachable' : isOut ? 'ejected' : isCooling ? 'cooldown' : 'healthy', reported_state: 'healthy', usable: !isDead && !isOut && !isCooling, reason: isOut ? (number ? 'credential' : 'connect') : null,
         since_ms: isOut ? 83_000 : 9_400_000, again_in_ms: isCooling ? 12_000 : null, models: ['gpt-4o', 'gpt-4o-mini'], models_total: number ? 2 : 7,
         ttft_ms: 90 + (hash(name + kind) % 400), p50_ms: index ? null : 212.4, p99_ms: index ? null : 1_240, answer_ms: index ? null : 4_210, error_rate: isOut ? 1 : 0,
         in_flight: hash(kind + name) % 200, in_flight_max: 256, tier: 1, weight: 1, age_ms: 400,
+        mean_ms: index ? null : 231.7, checked: index ? null : { ms_ago: 4_000, by: number ? 'traffic' : 'probe', good: number === 1, outcome: number ? 'answered' : 'connect_timeout' }, failures_in_row: index ? undefined : number ? 0 : 3,
+        configured: index ? undefined : { provider: kind, base_url: `https://${kind}.example.com/v1`, max_retries: 3, timeout: { connect: '2s', first_byte: '2m', answer: '10m', idle: '5m', total: '1h' } },
       };
     });
-    const isDead = name === 'zaf-2';
     return {
-      name, region, live: !isDead, phase: name === 'jpn-2' ? 'draining' : 'ready', reach: isDead ? 'down' : name === 'jpn-2' ? 'closed' : name === 'ind-1' ? 'silent' : 'open',
+      name, region, live: name !== 'zaf-2', state: isDead ? 'unreachable' : name === 'jpn-2' ? 'draining' : 'ready', phase: name === 'jpn-2' ? 'draining' : 'ready', reach: name === 'zaf-2' ? 'down' : name === 'jpn-2' ? 'closed' : name === 'ind-1' ? 'silent' : 'open',
       rtt_ms: rtt, build: '0.1.0', location: { lat, lon }, serves_requests: true, services: index % 3 ? ['async-task:process', 'workflow:process'] : [],
       tasks_waiting: index % 7 ? {} : { 'async-task:process': 3 + index, 'my-plugin:process': index }, residency_differs: false, upstreams, upstreams_total: 2,
     };
   });
-  const totals = { nodes: 30, live: 29, links: 27, links_open: 27, upstreams: 60, usable: 53 };
+  const totals = { nodes: 30, live: 29, links: 27, links_open: 27, upstreams: 60, usable: 52 };
+  const summary = {
+    nodes: { all: 30, ready: 27, joining: 0, draining: 1, unreachable: 2 },
+    upstreams: { all: 60, usable: nodes.flatMap((it) => it.upstreams).filter((it) => it.usable).length, unreachable: 4 },
+    models: { all: 9, unserved: 1, unserved_names: ['o3'] },
+  };
   const sums = regions.map((name) => {
     const own = nodes.filter((node) => node.region === name);
     const all = own.flatMap((node) => node.upstreams);
     const sum = (key) => all.reduce((total, upstream) => total + upstream[key], 0);
     return {
       name, nodes: own.length, live: own.filter((node) => node.live).length, reachable: own.filter((node) => node.reach === 'open').length,
-      upstreams: all.length, usable: all.filter((upstream) => upstream.state === 'healthy').length,
+      upstreams: all.length, usable: all.filter((upstream) => upstream.usable).length,
       in_flight: sum('in_flight'), in_flight_max: sum('in_flight_max'), rtt_ms: Math.min(...own.map((node) => node.rtt_ms)), ttft_ms: Math.min(...all.map((it) => it.ttft_ms)),
     };
   });
   const wave = (index, base, swing) => Math.round(base + swing * Math.sin(index / 7) + swing * 0.4 * Math.sin(index / 2.3));
   const buckets = Array.from({ length: 120 }, (_, index) => index);
   const mesh = {
-    self: 'sgp-1', region: 'sgp', version: '0.1.0', worker_mode: '', time: 1_790_000_000, under_way: 37, totals, regions: sums, nodes,
+    self: 'sgp-1', region: 'sgp', version: '0.1.0', worker_mode: '', time: 1_790_000_000, under_way: 37, totals, summary, regions: sums, nodes,
     readiness: { ready: true, reasons: [], warnings: ['keys: none are configured, so the public address lets everyone in'] },
     config: {
       file_hash: '0123456789ab', loaded_ms_ago: 7_200_000, last_reload_at: 1_790_000_000, pending_restart: ['mesh', 'tasks'],

@@ -1,10 +1,16 @@
 //! The content of a node's `/mesh`, read tolerantly: an absent key is an empty or unknown one.
 
+mod record;
+mod summary;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use crate::table::printable;
+
+pub use record::{CheckEntry, ConfiguredEntry, TimeoutEntry};
+pub use summary::{ModelTotals, NodeTotalsEntry, SummaryEntry, UpstreamTotals};
 
 /// The mesh as one node sees it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -17,6 +23,8 @@ pub struct MeshPage {
     pub worker_mode: String,
     /// All nodes that it knows, itself among them.
     pub nodes: Vec<NodeEntry>,
+    /// All of it in a few counts; `None` from a node that does not count them yet.
+    pub summary: Option<SummaryEntry>,
     /// Tasks that wait while no live node serves them.
     pub unserved: Vec<UnservedEntry>,
     /// The limits of keys at this node.
@@ -133,6 +141,8 @@ pub struct NodeEntry {
     pub name: String,
     /// Its region; `None` while nothing but its name is known.
     pub region: Option<String>,
+    /// `ready`, `joining`, `draining` or `unreachable`, as the node that reports this sees it.
+    pub state: String,
     /// Whether membership holds it to be alive.
     pub live: bool,
     /// `joining`, `ready` or `draining`.
@@ -169,18 +179,34 @@ pub struct UnservedEntry {
 pub struct UpstreamEntry {
     /// Its name.
     pub name: String,
-    /// `healthy`, `ejected`, `probing` or `cooldown`.
+    /// `healthy`, `untested`, `suspect`, `cooldown`, `ejected` or `probing`; `unreachable` where its node is.
     pub state: String,
+    /// What its owner last said, whether or not that can be reached.
+    pub reported_state: Option<String>,
+    /// Whether new requests may be sent there; `None` from a node that does not say.
+    pub usable: Option<bool>,
     /// Why, when it is not healthy.
     pub reason: Option<String>,
+    /// How long it has stood so in ms, as known to the node that reports this.
+    pub since_ms: Option<f64>,
+    /// Its priority: a lower one is tried first.
+    pub tier: Option<u64>,
+    /// Its weight among equals.
+    pub weight: Option<f64>,
     /// What it serves.
     pub models: Vec<String>,
     /// Time to the first byte of a stream in ms, from its owner.
     pub ttft_ms: Option<f64>,
     /// The same, at the 99th percentile.
     pub p99_ms: Option<f64>,
+    /// The same, at the median.
+    pub p50_ms: Option<f64>,
+    /// The mean of the last ten times to the first byte of a stream in ms, of an own upstream.
+    pub mean_ms: Option<f64>,
     /// Time to a whole answer in ms, from its owner.
     pub answer_ms: Option<f64>,
+    /// The mean of the last ten times to a whole answer in ms, of an own upstream.
+    pub answer_mean_ms: Option<f64>,
     /// The share of failed attempts, 0 to 1.
     pub error_rate: Option<f64>,
     /// Requests in flight.
@@ -189,6 +215,14 @@ pub struct UpstreamEntry {
     pub in_flight_max: Option<u64>,
     /// The load that it reports; `None` where it reports none.
     pub reported: Option<ReportedEntry>,
+    /// The last attempt or probe that showed its state, of an own upstream.
+    pub checked: Option<CheckEntry>,
+    /// Checks that failed since the last that succeeded, of an own upstream.
+    pub failures_in_row: Option<u64>,
+    /// How it is configured, of an own upstream.
+    pub configured: Option<ConfiguredEntry>,
+    /// What went wrong last, of an own upstream.
+    pub last_error: Option<String>,
     /// Its issued credential; `None` where it has none, or is another node's.
     pub credential: Option<CredentialEntry>,
 }
@@ -250,6 +284,16 @@ pub struct RenewalFailureEntry {
     pub reason: String,
     /// How long ago in ms.
     pub ms_ago: f64,
+}
+
+impl NodeEntry {
+    /// Its state; of a node that says none its phase, which is all that is known.
+    pub fn shown_state(&self) -> String {
+        match self.state.as_str() {
+            "" => printable(&self.phase),
+            state => printable(state),
+        }
+    }
 }
 
 impl MeshPage {

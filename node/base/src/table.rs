@@ -54,11 +54,22 @@ impl TextTable {
         lines
     }
 
+    /// As [`TextTable::lines`], of at most `room` characters each: the widest are cut first, each down to its column's
+    /// `least`; a column without one is not cut. Wider where that does not suffice.
+    pub fn lines_within(&self, room: usize, least: &[Option<usize>]) -> Vec<String> {
+        let mut widths: Vec<usize> = (0..self.columns.len()).map(|it| self.width(it)).collect();
+        fit(&mut widths, least, room);
+        let titles = self.columns.iter().map(|(name, _)| (*name).to_owned());
+        let titles: Vec<String> = titles.collect();
+        let rows = std::iter::once(&titles).chain(&self.rows);
+        rows.map(|row| self.line(row, &widths)).collect()
+    }
+
     fn line(&self, row: &[String], widths: &[usize]) -> String {
         let mut line = String::new();
         for (number, (_, side)) in self.columns.iter().enumerate() {
-            let cell = row.get(number).map_or("", String::as_str);
             let width = widths.get(number).copied().unwrap_or(0);
+            let cell = &*cut(row.get(number).map_or("", String::as_str), width);
             let blanks = " ".repeat(width.saturating_sub(cell.chars().count()));
             if number > 0 {
                 line.push_str("  ");
@@ -78,6 +89,59 @@ impl TextTable {
         let widths = cells.map(|cell| cell.chars().count());
         widths.chain([heading.chars().count()]).max().unwrap_or(0)
     }
+}
+
+/// Blanks between columns.
+const GAP: usize = 2;
+
+/// Makes columns narrower until all fit into `room` characters, the widest first, each down to its `least`; a column
+/// without one is not cut.
+pub fn fit(widths: &mut [usize], least: &[Option<usize>], room: usize) {
+    let gaps = GAP * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > room {
+        let cuttable = widths.iter_mut().zip(least);
+        let cuttable = cuttable.filter(|(width, least)| least.is_some_and(|least| **width > least));
+        let Some((widest, _)) = cuttable.max_by_key(|(width, _)| **width) else {
+            break;
+        };
+        *widest -= 1;
+    }
+}
+
+/// `text` in at most `width` characters, with a sign where something is missing.
+pub fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('\u{2026}');
+    short
+}
+
+/// `text` as lines of at most `room` characters, broken at blanks where there are some; each line but the first is
+/// indented.
+pub fn wrap(text: &str, room: usize) -> Vec<String> {
+    const INDENT: &str = "  ";
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word: Vec<char> = word.chars().collect();
+        loop {
+            let line = lines.last_mut().expect("there is a line always");
+            let blank = usize::from(!line.is_empty() && line.as_str() != INDENT);
+            let left = room.saturating_sub(line.chars().count() + blank);
+            if word.len() <= left {
+                line.extend(std::iter::repeat_n(' ', blank).chain(word));
+                break;
+            }
+            if blank == 0 {
+                // A word longer than a line.
+                let rest = word.split_off(left.clamp(1, word.len()));
+                line.extend(std::mem::replace(&mut word, rest));
+            }
+            lines.push(INDENT.to_owned());
+        }
+    }
+    lines
 }
 
 /// A number with at most one digit after the point, and a dash for none.
@@ -110,6 +174,37 @@ mod tests {
             "singapore  1234",
         ];
         assert_eq!(table.lines(), expected);
+    }
+
+    #[test]
+    fn widest_words_are_cut_first_and_numbers_are_not() {
+        let mut table = TextTable::new(&[
+            ("node", Side::Left),
+            ("ms", Side::Right),
+            ("upstream", Side::Left),
+        ]);
+        table.row(["singapore", "123456", "primary-with-a-long-name"].map(str::to_owned));
+        let least = [Some(4), None, Some(4)];
+        let lines = table.lines_within(30, &least);
+        assert_eq!(lines[1], "singapore  123456  primary-wi\u{2026}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 30));
+        assert_eq!(table.lines_within(200, &least), table.lines());
+    }
+
+    #[test]
+    fn cut_text_is_marked() {
+        assert_eq!(
+            (cut("abc", 3).as_str(), cut("abcd", 3).as_str()),
+            ("abc", "ab\u{2026}")
+        );
+    }
+
+    #[test]
+    fn text_is_broken_at_blanks_and_a_word_longer_than_a_line_anywhere() {
+        assert_eq!(wrap("one two", 80), ["one two"]);
+        assert_eq!(wrap("one two three", 8), ["one two", "  three"]);
+        assert_eq!(wrap("a abcdefghij", 6), ["a", "  abcd", "  efgh", "  ij"]);
+        assert_eq!(wrap("", 8), [""]);
     }
 
     #[test]

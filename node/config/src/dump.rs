@@ -86,9 +86,14 @@ impl Config {
 
     /// [`Config::dump`] as YAML.
     pub fn dump_yaml(&self) -> String {
-        // A tree of maps, lists, texts and numbers has a form in YAML always.
-        serde_saphyr::to_string(&self.dump()).unwrap_or_default()
+        yaml_of(&self.dump())
     }
+}
+
+/// A dump as YAML.
+pub fn yaml_of(dump: &Value) -> String {
+    // A tree of maps, lists, texts and numbers has a form in YAML always.
+    serde_saphyr::to_string(dump).unwrap_or_default()
 }
 
 /// Leaves absent values out, as in a file.

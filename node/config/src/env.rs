@@ -16,6 +16,9 @@ const PREFIX: &str = "GRAPEVINE_";
 /// The variable that names the file.
 pub const CONFIG_VARIABLE: &str = "GRAPEVINE_CONFIG";
 
+/// The variable that names the admin address of the node that commands ask. It sets nothing of a node.
+pub const ADMIN_VARIABLE: &str = "GRAPEVINE_ADMIN";
+
 /// The variable that splits services over nodes. It has no prefix, so that what is written for NocoBase's
 /// cluster mode applies here too.
 pub const WORKER_MODE_VARIABLE: &str = "WORKER_MODE";
@@ -190,7 +193,8 @@ pub(super) fn warn_of_unknown(
     report: &mut ConfigReport,
 ) {
     for name in environment.0.keys().filter(|name| name.starts_with(PREFIX)) {
-        let is_known = name == CONFIG_VARIABLE || OVERRIDES.iter().any(|(known, ..)| known == name);
+        let is_ours = name == CONFIG_VARIABLE || name == ADMIN_VARIABLE;
+        let is_known = is_ours || OVERRIDES.iter().any(|(known, ..)| known == name);
         let is_foreign = FOREIGN_PREFIXES
             .iter()
             .any(|prefix| name.starts_with(prefix));

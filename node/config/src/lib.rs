@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 
 pub use check::is_log_filter;
 pub use checked::{Config, LogConfig, LogFormat, MeshConfig};
+pub use dump::yaml_of;
 pub use env::Environment;
 pub use flags::Flags;
 pub use grapevine_keys::hash;

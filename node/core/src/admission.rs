@@ -119,7 +119,8 @@ pub fn admit(
     } else {
         Some(&upstream.standing)
     };
-    if let Some(standing) = standing.filter(|_| !request.last_resort) {
+    let is_final = !request.last_resort || upstream.standing.is_disabled();
+    if let Some(standing) = standing.filter(|_| is_final) {
         let detail = format!("upstream is {}", standing.as_str());
         return Err(ForwardRefused::new(Refusal::Ejected, detail));
     }

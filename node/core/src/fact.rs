@@ -4,6 +4,7 @@
 //! share no clock.
 
 mod further;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use further::{AnswerFigures, FurtherFigures};
+pub use standing::Standing;
 
 use crate::account::AccountFact;
 use crate::dialect::DialectSet;
 use crate::geo_point::GeoPoint;
-use crate::health::EjectionReason;
 use crate::ids::{ModelName, RegionName, ServiceKey, StoreName, UpstreamName};
 use crate::residency::RulesFact;
 use crate::units::{Share, Tier, Weight};
@@ -167,81 +168,6 @@ pub struct UpstreamFact {
 /// Models of one upstream at most that are published with a standing of their own.
 pub const MODELS_OUT_MAX: usize = 8;
 
-/// Whether an upstream may be used, as its owner sees it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Standing {
-    /// Yes.
-    Ready,
-    /// Yes, and nothing has shown yet that it works.
-    Untested,
-    /// Where no other can.
-    Suspect {
-        /// Why.
-        reason: EjectionReason,
-    },
-    /// It asked for no requests for this much longer.
-    CoolingDown {
-        /// The time left.
-        remaining: Duration,
-    },
-    /// No.
-    Ejected {
-        /// Why.
-        reason: EjectionReason,
-    },
-    /// It is being tried.
-    Probing {
-        /// Why it had been ejected.
-        reason: EjectionReason,
-    },
-}
-
-impl Standing {
-    /// One word for gossip and the operator.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "healthy",
-            Self::Untested => "untested",
-            Self::Suspect { .. } => "suspect",
-            Self::CoolingDown { .. } => "cooldown",
-            Self::Ejected { .. } => "ejected",
-            Self::Probing { .. } => "probing",
-        }
-    }
-
-    /// Why it is not ready, where there is a reason beyond the word itself.
-    pub const fn reason(self) -> Option<EjectionReason> {
-        match self {
-            Self::Ready | Self::Untested | Self::CoolingDown { .. } => None,
-            Self::Suspect { reason } | Self::Ejected { reason } | Self::Probing { reason } => {
-                Some(reason)
-            }
-        }
-    }
-
-    /// Whether it takes requests like any other.
-    pub const fn is_ready(self) -> bool {
-        matches!(self, Self::Ready | Self::Untested)
-    }
-
-    /// Whether both are healthy, both cool down, or both are ejected or probing: probing, and being ejected again by
-    /// a probe, is one outage.
-    pub fn is_alike(self, other: Self) -> bool {
-        let class = |standing| match standing {
-            Self::Ready | Self::Untested => 0_u8,
-            Self::CoolingDown { .. } => 1,
-            Self::Ejected { .. } | Self::Probing { .. } => 2,
-            Self::Suspect { .. } => 3,
-        };
-        class(self) == class(other)
-    }
-
-    /// Whether the two differ in more than the time left.
-    pub fn differs_in_kind(self, other: Self) -> bool {
-        self.as_str() != other.as_str() || self.reason() != other.reason()
-    }
-}
-
 /// The load of one upstream, small enough to ride on every answer and ping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
@@ -391,6 +317,7 @@ fn differs(new: Option<Duration>, published: Option<Duration>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::EjectionReason;
 
     fn published() -> UpstreamFact {
         UpstreamFact {

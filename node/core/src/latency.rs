@@ -48,6 +48,9 @@ const WINDOW: usize = 128;
 /// Samples that renew the average, however quickly they follow each other.
 const RECENT: usize = 10;
 
+/// Samples whose mean an operator sees.
+const MEAN_OF: usize = 10;
+
 /// An average up to here has settled at the median.
 const SETTLED: f64 = 1.1;
 
@@ -205,6 +208,12 @@ impl Latency {
         (self.samples.percentiles()).unwrap_or((self.average, self.average))
     }
 
+    /// The mean of the last ten samples, whatever their prompts: what an operator calls the latency now. Before the
+    /// first sample, of the wait.
+    pub fn recent_mean(&self) -> Duration {
+        self.samples.mean_of_last(MEAN_OF).unwrap_or(self.average)
+    }
+
     /// The 95th percentile of the last samples, whatever their prompts, renewed with every eighth; `None` before there
     /// are twenty.
     pub const fn p95(&self) -> Option<Duration> {
@@ -229,6 +238,13 @@ impl<const N: usize> Ring<N> {
             self.0[self.1 % N] = micros;
         }
         self.1 = (self.1 + 1) % N;
+    }
+
+    /// The last `count` of them, or all where there are fewer, the newest first.
+    fn last(&self, count: usize) -> impl Iterator<Item = u32> {
+        let kept = self.0.len();
+        let back = move |steps: usize| self.0[(self.1 + kept - 1 - steps) % kept];
+        (0..count.min(kept)).map(back)
     }
 }
 

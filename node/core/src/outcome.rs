@@ -4,6 +4,7 @@
 //! go on to the next candidate. Shells report what they saw as an [`Outcome`] and follow the
 //! [`Verdict`].
 
+mod ending;
 mod finding;
 mod limits;
 mod retry_on;
@@ -14,6 +15,7 @@ mod words;
 
 use std::time::Duration;
 
+pub use ending::{CLIENT_GONE, RequestEnd};
 pub use finding::{ErrorRow, ErrorWords, Finding};
 pub use retry_on::RetryOn;
 pub use table::findings_table;

@@ -7,11 +7,15 @@
 //! Bound: one [`Candidate`] for each (upstream, model) of the mesh, about 200 bytes. At 1,000 nodes
 //! with two upstreams of ten models that is 20,000, or 4 MB.
 
+mod nodes;
 mod queue;
 mod reach;
 mod standing;
+mod summary;
 
+pub use nodes::{Checker, LastCheck, NodeView, UpstreamChecks, UpstreamStatus};
 pub use reach::Reach;
+pub use summary::{MODELS_NAMED_MAX, MeshSummary, NodeState, NodeTotals};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,13 +23,13 @@ use std::time::Duration;
 
 use crate::account::AccountSpec;
 use crate::dialect::DialectSet;
-use crate::fact::{NodeFact, Phase, ServicesFact, Standing, UpstreamFact};
+use crate::fact::{Phase, Standing};
 use crate::geo_point::GeoPoint;
-use crate::ids::{Generation, ModelName, NodeName, RegionName, UpstreamName};
+use crate::ids::{ModelName, NodeName, RegionName, UpstreamName};
 use crate::latency::{AnswerClass, ByClass, FirstByte, RequestShape, Tries, size_adds};
 use crate::limit::InFlight;
 use crate::link;
-use crate::reported::{EngineMetrics, ReportedLoad};
+use crate::reported::ReportedLoad;
 use crate::residency::MeshRules;
 use crate::time::Instant;
 use crate::units::{Share, Tier, Weight};
@@ -180,55 +184,6 @@ pub enum Way {
     Local,
     /// A peer's: the request takes a hop.
     Peer,
-}
-
-/// A node, for the operator.
-#[derive(Clone, Debug)]
-pub struct NodeView {
-    /// Its name.
-    pub name: NodeName,
-    /// Its published fact; `None` until it was received.
-    pub fact: Option<NodeFact>,
-    /// Its incarnation.
-    pub generation: Generation,
-    /// Its phase.
-    pub phase: Phase,
-    /// Whether membership considers it alive.
-    pub live: bool,
-    /// Whether work can be sent to it.
-    pub reach: Reach,
-    /// Round trip, where measured.
-    pub rtt: Option<Duration>,
-    /// Its background work; `None` until it was received.
-    pub services: Option<Arc<ServicesFact>>,
-    /// Its upstreams.
-    pub upstreams: Vec<UpstreamStatus>,
-    /// Since when it has applied other residency rules than this node, or none that it published where this
-    /// node has some; `None` while they are the same.
-    pub rules_differ_since: Option<Instant>,
-}
-
-/// An upstream, for the operator.
-#[derive(Clone, Debug)]
-pub struct UpstreamStatus {
-    /// What its owner publishes of it.
-    pub fact: Arc<UpstreamFact>,
-    /// When that was received.
-    pub reported_at: Instant,
-    /// Since when it has been healthy, cooling down, or ejected ([`Standing::is_alike`]), as received here.
-    pub stands_since: Instant,
-    /// When it is tried again. Of an ejected upstream only its owner knows it; `None` where nobody waits.
-    pub again_at: Option<Instant>,
-    /// Estimated requests in flight there now.
-    pub in_flight: u32,
-    /// What an own one showed when its load was last read; `None` where it reports nothing.
-    pub engine: Option<EngineMetrics>,
-    /// How much of the prompts that this node sent there came from its cache.
-    pub cache: crate::cache_meter::CacheMeter,
-    /// What went wrong last at an own upstream, where it did.
-    pub last_failure: Option<Arc<str>>,
-    /// 50th and 99th percentile of the time to first byte of each class, of an own upstream with samples.
-    pub percentiles: ByClass<Option<(Duration, Duration)>>,
 }
 
 impl View {

@@ -123,6 +123,8 @@ impl RequestRecord {
             "dialect": self.dialect.as_ref().map(Excerpt::as_str),
             "stream": self.stream,
             "status": self.status,
+            "end": self.end().as_str(),
+            "failed": self.end().is_failed(),
             "node": served.map(|served| served.node.as_str()),
             "region": served.map(|served| served.region.as_str()),
             "upstream": served.map(|served| served.upstream.as_str()),

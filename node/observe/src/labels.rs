@@ -8,6 +8,11 @@ pub(super) struct StatusLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct EndLabels {
+    pub(super) end: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(super) struct AttemptLabels {
     pub(super) node: String,
     pub(super) upstream: String,

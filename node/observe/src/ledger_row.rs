@@ -1,6 +1,7 @@
 //! One row of the ledger.
 
 use grapevine_core::ids::RegionName;
+use grapevine_core::outcome::RequestEnd;
 use grapevine_core::price::NanoUsd;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,12 @@ impl LedgerRow {
         self.outcome == HEDGE_LOST
     }
 
+    /// How its request ended for its client, as its record says it.
+    pub(super) fn end(&self) -> RequestEnd {
+        let error = Some(self.outcome.as_str()).filter(|it| ![OK, PASSED_THROUGH].contains(it));
+        RequestEnd::of(self.status, error)
+    }
+
     /// The row of `record`, at a node in `region`.
     pub fn of(record: &RequestRecord, region: &RegionName) -> Self {
         let served = record.served.as_ref();
@@ -104,11 +111,47 @@ impl LedgerRow {
     }
 }
 
+/// The outcome of a request that was answered well, and of one that got an upstream's own error.
+const OK: &str = "ok";
+const PASSED_THROUGH: &str = "error_passed_through";
+
 /// `ok`, or one word for what went wrong.
-pub(super) const fn outcome(record: &RequestRecord) -> &'static str {
+const fn outcome(record: &RequestRecord) -> &'static str {
     match (record.error, record.status) {
         (Some(error), _) => error,
-        (None, 400..) => "error_passed_through",
-        (None, _) => "ok",
+        (None, 400..) => PASSED_THROUGH,
+        (None, _) => OK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use http::uri::PathAndQuery;
+
+    use super::*;
+
+    #[test]
+    fn row_failed_where_its_record_did() {
+        let region = "fra".parse().expect("a name");
+        let path = PathAndQuery::from_static("/v1/chat/completions");
+        for (status, error, failed) in [
+            (200, None, false),
+            (200, Some("upstream_broken_off"), true),
+            (200, Some("cancelled"), false),
+            (404, None, false),
+            (429, Some("rate_limited"), false),
+            (502, None, true),
+            (503, Some("no_upstream_reachable"), true),
+        ] {
+            let record = RequestRecord {
+                status,
+                error,
+                ..RequestRecord::begun("r".into(), &Method::POST, &path)
+            };
+            let row = LedgerRow::of(&record, &region);
+            assert_eq!(row.end(), record.end(), "{status} {error:?}");
+            assert_eq!(row.end().is_failed(), failed);
+        }
     }
 }

@@ -45,7 +45,7 @@ pub struct Bucket {
     number: u64,
     /// Requests that ended.
     pub requests: u32,
-    /// Those that ended with a status of 500 and above, or broke off.
+    /// Those that failed ([`RequestRecord::end`]).
     pub failed: u32,
     /// Attempts made at each node, and how many of them were not answered.
     pub attempts: BTreeMap<NodeName, Tally>,
@@ -134,8 +134,7 @@ impl Bucket {
 
     fn count(&mut self, record: &RequestRecord) {
         self.requests += 1;
-        let is_failed = record.status >= 500 || (record.status < 400 && record.error.is_some());
-        self.failed += u32::from(is_failed);
+        self.failed += u32::from(record.end().is_failed());
         if record.served.is_some() {
             self.first_bytes[step(record.first_byte)] += 1;
         }
@@ -246,6 +245,20 @@ mod tests {
         let counts: Vec<_> = last.iter().map(|it| (it.requests, it.failed)).collect();
         assert_eq!(counts, [(2, 1), (0, 0), (1, 0), (0, 0)]);
         assert_eq!(last[0].areas["SG"].requests, 2);
+    }
+
+    #[test]
+    fn stream_that_broke_off_failed_and_one_that_its_client_left_did_not() {
+        let pulse = Pulse::default();
+        for error in ["upstream_broken_off", "cancelled"] {
+            let record = RequestRecord {
+                error: Some(error),
+                ..record(200, Duration::from_millis(100))
+            };
+            pulse.count(at(1), &record);
+        }
+        let bucket = &pulse.last(at(1))[0];
+        assert_eq!((bucket.requests, bucket.failed), (2, 1));
     }
 
     #[test]

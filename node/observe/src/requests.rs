@@ -25,6 +25,7 @@ pub fn log(record: &RequestRecord) {
         hedge = record.hedge.as_ref().map(|hedge| hedge.result.as_str()),
         key = record.key.as_deref(),
         status = record.status,
+        end = record.end().as_str(),
         node.name = served.map(|served| served.node.as_str()),
         upstream.name = served.map(|served| served.upstream.as_str()),
         attempts = record.attempts.len(),

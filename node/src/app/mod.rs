@@ -38,7 +38,7 @@ use arc_swap::ArcSwap;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::ServiceKey;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
@@ -49,6 +49,7 @@ use grapevine_base::limits::LimitsHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::{Config, Loaded, Sources};
+use grapevine_console::admin::ReloadAsk;
 use grapevine_http::accounts::AccountTable;
 use grapevine_http::ingress::{self, TlsHandle, Workers};
 use grapevine_http::prober;
@@ -82,6 +83,8 @@ pub struct App {
     workers: Option<Workers>,
     mesh: Option<Mesh>,
     drain: watch::Sender<bool>,
+    /// Reloads that operators ask for at the admin port.
+    reload_asks: mpsc::Receiver<ReloadAsk>,
     background: Option<tasks::Tasks>,
     keys: keys::KeyKeeper,
     limits: LimitsHandle,
@@ -129,7 +132,9 @@ impl App {
                 // `self` holds the sender: waiting for it cannot fail.
                 _ = drained.wait_for(|drain| *drain) => break None,
                 task = vital.ended() => break Some(task),
-                () = reloads.next() => self.reload(&mut reloads),
+                // What it found is in the log.
+                () = reloads.next() => drop(self.reload(&mut reloads)),
+                Some(ask) = self.reload_asks.recv() => ask.answer(self.reload(&mut reloads)),
             }
         };
         if let Some(task) = broken {

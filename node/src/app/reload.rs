@@ -44,15 +44,19 @@ impl Reloads {
 
 impl App {
     /// Applies a new configuration, or logs why not and keeps the old one.
-    pub(super) fn reload(&mut self, reloads: &mut Reloads) {
+    ///
+    /// # Errors
+    /// Why not, as it was logged.
+    pub(super) fn reload(&mut self, reloads: &mut Reloads) -> Result<(), String> {
         let files = self.readiness.files().clone();
         let loaded = match reload(&self.config, &self.sources) {
             Ok(loaded) => loaded,
             Err(problems) => {
                 error!(%problems, "the new configuration has problems, the old one stays in use");
                 let hash = problems.file_hash().map(str::to_owned);
-                files.refused(hash, &problems.to_string(), clock::wall());
-                return;
+                let reason = problems.to_string();
+                files.refused(hash, &reason, clock::wall());
+                return Err(reason);
             }
         };
         for warning in &loaded.warnings {
@@ -63,8 +67,9 @@ impl App {
             Ok(has_taken_all) => has_taken_all,
             Err(error) => {
                 error!(%error, "the new configuration cannot be used, the old one stays in use");
-                files.refused(hash, &causes::joined(&error), clock::wall());
-                return;
+                let reason = causes::joined(&error);
+                files.refused(hash, &reason, clock::wall());
+                return Err(reason);
             }
         };
         own_files::taken(&self.config, loaded.pending_restart, &files);
@@ -79,6 +84,7 @@ impl App {
             upstreams = self.config.upstreams.len(),
             "configuration reloaded"
         );
+        Ok(())
     }
 
     /// Whether all of it was taken; else the engine still has the old rules or upstreams.

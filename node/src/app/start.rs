@@ -17,18 +17,17 @@ use grapevine_base::limits::LimitsHandle;
 use grapevine_base::readiness::Readiness;
 use grapevine_base::vital::Vital;
 use grapevine_config::{Config, Sources};
-use grapevine_console::admin::{Admin, TokenGuard};
+use grapevine_console::admin::Admin;
 use grapevine_core::Engine;
 use grapevine_core::descriptors::Shares;
 use grapevine_core::engine::Event;
 use grapevine_core::fact::Phase;
 use grapevine_core::ids::Generation;
 use grapevine_http::accounts::AccountTable;
-use grapevine_http::ingress::{self, Background, Explainer};
+use grapevine_http::ingress::Background;
 use grapevine_http::prober;
 use grapevine_http::upstream::{self, UpstreamClient, UpstreamTargets};
 use grapevine_observe::history::History;
-use grapevine_observe::losses::Losses;
 use grapevine_observe::metrics::Metrics;
 use grapevine_observe::notices;
 use grapevine_observe::otlp::Tracer;
@@ -40,7 +39,6 @@ use grapevine_tasks::hub::{Hub, ServiceRegistry};
 use grapevine_tasks::serve::Serving;
 use http::HeaderValue;
 use rustls::ClientConfig;
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -57,7 +55,7 @@ use super::tasks::{self, Tasks};
 use super::traced::Traced;
 use super::usage::UsageDesk;
 use super::{App, NodeStartError, accounts, capacity, own_files, reload, translate};
-use shown::{filed_keys, show};
+use shown::RELOADS_MAX;
 
 impl App {
     /// Starts a node on the current runtime, which must be a current-thread one.
@@ -98,6 +96,7 @@ impl App {
         let names = ground.answer_names(&config).await?;
         let shown_config = Arc::new(ArcSwap::from_pointee(config.dump()));
         let drain = watch::Sender::new(false);
+        let (reload, reload_asks) = mpsc::channel(RELOADS_MAX);
         let gossip = mesh.as_ref().map(|mesh| mesh.gossip.refused());
         let bodies = ground.bodies.clone();
         let kept = ground.kept();
@@ -106,7 +105,7 @@ impl App {
             losses: losses(recorder, bodies, gossip, workers.as_ref(), kept, targets),
             tasks: operator,
             pulse,
-            ..ground.admin(&config, &ingress, history, &shown_config, &drain)
+            ..ground.admin(&config, &ingress, history, &shown_config, (&drain, reload))
         };
         ground.keep("admin port", serve_admin(admin, admin_listener));
 
@@ -129,6 +128,7 @@ impl App {
             workers,
             mesh,
             drain,
+            reload_asks,
             background,
             keys: ground.keys,
             limits: ground.limits,
@@ -323,43 +323,6 @@ impl Ground {
     fn kept(&self) -> (Option<Tracer>, KeyKeeper, UsageDesk) {
         let (keys, usage) = (self.keys.clone(), self.usage.clone());
         (self.tracer.clone(), keys, usage)
-    }
-
-    /// What the operator's port shows, except losses and background work.
-    fn admin(
-        &self,
-        config: &Config,
-        ingress: &Arc<ArcSwap<ingress::IngressSettings>>,
-        history: History,
-        shown_config: &Arc<ArcSwap<Value>>,
-        drain: &watch::Sender<bool>,
-    ) -> Admin {
-        let explainer = Explainer {
-            settings: Arc::clone(ingress),
-            driver: self.driver.clone(),
-            limits: self.limits.clone(),
-        };
-        Admin {
-            driver: self.driver.clone(),
-            history,
-            pulse: Pulse::default(),
-            metrics: self.metrics.clone(),
-            readiness: self.readiness.clone(),
-            losses: Arc::new(Losses::default),
-            config: show(shown_config),
-            explain: self.geography.explain(explainer),
-            drain: drain.clone(),
-            token: config.admin.token.clone(),
-            guard: TokenGuard::default(),
-            patience: translate::patience(config),
-            connections_max: self.shares.admin,
-            mode: config.worker_mode.clone(),
-            keys: Arc::new(self.keys.clone()),
-            filed_keys: filed_keys(ingress),
-            usage: Arc::new(self.usage.clone()),
-            limits: self.limits.clone(),
-            tasks: Router::new(),
-        }
     }
 }
 

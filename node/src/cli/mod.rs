@@ -1,10 +1,11 @@
 //! The command line: its commands, and what they print.
 //!
 //! Every command writes through a locked stdout and ends with an exit code: 0 is good, 1 is not, 2 is a
-//! command line that was not understood (clap's own). `import` adds one of its own.
+//! command line that was not understood (clap's own). `import` and `status --check` add some of their own.
 
 mod check;
 mod completions;
+mod help;
 mod man;
 mod node;
 
@@ -16,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use grapevine_config::Environment;
 use grapevine_console::cli::{
-    ca, explain, fail, import, key, log, requests, schema, status, tasks, top, usage,
+    ca, explain, fail, import, key, log, operate, requests, schema, status, tasks, top, usage,
 };
 use grapevine_lab::demo;
 use grapevine_tasks::hub::ServiceRegistry;
@@ -39,38 +40,62 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a node
+    #[command(after_help = help::NODE)]
     Node(node::NodeArgs),
     /// Run four regions on this machine, to try and to break
+    #[command(after_help = help::DEMO)]
     Demo(demo::DemoArgs),
     /// Check a configuration: every problem with its key, its position and a remedy
+    #[command(after_help = help::CHECK)]
     Check(check::CheckArgs),
     /// Show the mesh as a node sees it
+    #[command(after_help = help::STATUS)]
     Status(status::StatusArgs),
+    /// Let a node finish what it has, take no more, and end
+    #[command(after_help = help::DRAIN)]
+    Drain(operate::OperateArgs),
+    /// Let a node read its configuration again, and say what keeps it from that
+    #[command(after_help = help::RELOAD)]
+    Reload(operate::OperateArgs),
+    /// Show the configuration that a node runs, without its secrets
+    #[command(after_help = help::CONFIG)]
+    Config(operate::OperateArgs),
+    /// Take an upstream of a node out of use, or give it back
+    Upstream(operate::UpstreamArgs),
     /// Show the log level of a running node, or change it
+    #[command(after_help = help::LOG)]
     Log(log::LogArgs),
     /// Show the mesh as a node sees it, live in the terminal
+    #[command(after_help = help::TOP)]
     Top(top::TopArgs),
     /// List the last requests of a node, and follow new ones
+    #[command(after_help = help::REQUESTS)]
     Requests(requests::RequestsArgs),
     /// Sum tokens and cost by key, model, upstream, region or day
+    #[command(after_help = help::USAGE)]
     Usage(usage::UsageArgs),
     /// List, show, cancel and requeue background tasks
     Tasks(tasks::TasksArgs),
     /// Show where a node would send a client's request, and why nowhere else
+    #[command(after_help = help::EXPLAIN)]
     Explain(explain::ExplainArgs),
     /// Convert the configuration of another program
     Import(import::ImportArgs),
     /// Print the JSON Schema of the configuration file
+    #[command(after_help = help::SCHEMA)]
     Schema,
     /// Make a mesh's certificate authority, and issue certificates to its nodes
     Ca(ca::CaArgs),
     /// Run an OpenAI-compatible upstream with configurable faults
+    #[command(after_help = help::MOCK)]
     Mock(grapevine_lab::mock::MockArgs),
     /// Make, issue, revoke and list clients' keys
     Key(key::KeyArgs),
     /// Print the completions for a shell
+    #[command(after_help = help::COMPLETIONS)]
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write one for each command
+    #[command(after_help = help::MAN)]
     Man(man::ManArgs),
 }
 
@@ -90,6 +115,10 @@ pub fn run_with(cli: Cli, environment: Environment, services: ServiceRegistry) -
         Command::Ca(args) => ca::run(&args, &mut out),
         Command::Check(args) => check::run(args, environment, &mut out),
         Command::Status(args) => status::run(&args, &environment, &mut out),
+        Command::Drain(args) => operate::drain(&args, &environment, &mut out),
+        Command::Reload(args) => operate::reload(&args, &environment, &mut out),
+        Command::Config(args) => operate::config(&args, &environment, &mut out),
+        Command::Upstream(args) => operate::upstream(&args, &environment, &mut out),
         Command::Log(args) => log::run(&args, &environment, &mut out),
         Command::Requests(args) => requests::run(&args, &environment, &mut out),
         Command::Usage(args) => usage::run(&args, &environment, &mut out),
@@ -129,5 +158,48 @@ mod tests {
     #[test]
     fn command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_that_it_understands_and_its_exit_codes() {
+        let mut lines = Vec::new();
+        for leaf in leaves(&Cli::command(), "grapevine") {
+            let (path, command) = leaf;
+            let help = command.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            let (examples, codes) = help.split_once("\n\nExit codes:\n").unwrap_or_default();
+            assert!(codes.starts_with("  0  "), "{path}: {help}");
+            let examples = examples.strip_prefix("Examples:\n").unwrap_or_default();
+            assert!(examples.contains(&path), "{path}: {help}");
+            lines.extend(examples.lines().map(str::to_owned));
+        }
+        for line in lines
+            .iter()
+            .filter_map(|line| line.split_once("grapevine "))
+        {
+            // What a shell would not pass on.
+            let words = line
+                .1
+                .split(['#', '|', '<', '>', '&'])
+                .next()
+                .unwrap_or_default();
+            let words = std::iter::once("grapevine").chain(words.split_whitespace());
+            let parsed = Cli::try_parse_from(words);
+            assert!(parsed.is_ok(), "{line:?}: {:?}", parsed.err());
+        }
+    }
+
+    /// The commands that do something, each by its whole name.
+    fn leaves(command: &clap::Command, path: &str) -> Vec<(String, clap::Command)> {
+        let inner = command
+            .get_subcommands()
+            .filter(|it| it.get_name() != "help");
+        let inner: Vec<_> = inner
+            .flat_map(|it| leaves(it, &format!("{path} {}", it.get_name())))
+            .collect();
+        match inner.is_empty() {
+            true => vec![(path.to_owned(), command.clone())],
+            false => inner,
+        }
     }
 }

@@ -46,7 +46,7 @@ async fn the_page_shows_the_mesh_its_requests_and_its_failures() {
     let verdict = page.until("loaded").await;
     assert_eq!(
         verdict,
-        "All healthy: 3 nodes alive, 2 of 2 upstreams usable"
+        "All healthy: 3 of 3 nodes ready; 2 of 2 upstreams usable"
     );
 
     assert_eq!(ask_from_singapore(&mesh["sgp"], FAR_MODEL).await, 200);

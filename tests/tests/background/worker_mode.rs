@@ -310,7 +310,7 @@ async fn observer_sees_the_mesh_and_services_are_seen_by_all() {
     }
     let observer = mesh["observer"].addresses();
     let output = Command::new(grapevine())
-        .args(["status", "--admin", &observer.admin.to_string()])
+        .args(["status", "--wide", "--admin", &observer.admin.to_string()])
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);

@@ -482,7 +482,7 @@ async fn explain_prints_every_candidate_and_why_it_stands_where_it_does() {
         .await;
     let admin = format!("http://{}", mesh["usa"].addresses().admin);
     let explain = |more: &[&str]| {
-        let output = run(&[&["explain", "--node", &admin], more].concat());
+        let output = run(&[&["explain", "--admin", &admin], more].concat());
         (
             output.status.success(),
             text(&output.stdout),
@@ -552,7 +552,7 @@ async fn explain_prints_every_candidate_and_why_it_stands_where_it_does() {
         !is_good && complaint.contains("no node answers at"),
         "{complaint}"
     );
-    assert!(complaint.contains("--node"), "{complaint}");
+    assert!(complaint.contains("--admin"), "{complaint}");
 }
 
 #[tokio::test]

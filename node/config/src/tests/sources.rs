@@ -110,6 +110,28 @@ fn dump_is_a_configuration_again() {
 }
 
 #[test]
+fn dump_shows_none_of_the_secrets_that_a_file_may_hold() {
+    const SECRET: &str = "never-to-be-seen-0123456789abcdef0123456789";
+    let text = format!(
+        "listen: 127.0.0.1:0\n\
+         admin: {{listen: '127.0.0.1:0', token: {SECRET}}}\n\
+         upstreams: [{{name: a, base_url: 'http://h/v1', api_key: {SECRET}, headers: {{x-more: {SECRET}}}}}]\n\
+         routing: {{seal_keys: [{SECRET}]}}\n\
+         tasks: {{queue: 'nats://me:{SECRET}@h:4222', webhooks: {{secret: {SECRET}, hosts: [a.example]}}}}\n\
+         tracing: {{otlp: {{endpoint: 'http://h:4318', headers: {{authorization: {SECRET}}}}}}}\n"
+    );
+    let config = good(&text);
+    let shown = format!("{}{}{config:?}", config.dump(), config.dump_yaml());
+    assert!(!shown.contains(SECRET), "{shown}");
+    // It is there, and hidden.
+    assert!(
+        config.dump_yaml().matches("***").count() >= 5,
+        "{}",
+        config.dump_yaml()
+    );
+}
+
+#[test]
 fn streams_are_asked_for_their_usage_unless_that_is_switched_off() {
     assert!(good("").usage.ask);
     for (word, asks) in [("on", true), ("off", false), ("'off'", false)] {

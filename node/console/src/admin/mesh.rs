@@ -9,12 +9,14 @@ use grapevine_core::fact::{Public, ServicesFact, Standing};
 use grapevine_core::ids::{ModelName, StoreName};
 use grapevine_core::latency::ByClass;
 use grapevine_core::mode::Mode;
-use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
+use grapevine_core::view::{NodeState, NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
 use serde_json::{Map, Value, json};
 
 use grapevine_observe::credentials::CredentialReport;
 use grapevine_observe::{milliseconds, reported};
+
+use super::summary;
 
 /// `view` for the operator, as of `now`, with the node's own mode.
 pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
@@ -40,6 +42,7 @@ pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
         "nodes": nodes,
         "tasks_waiting": waiting.collect::<Map<_, _>>(),
         "unserved": unserved.collect::<Vec<_>>(),
+        "summary": summary::to_json(view),
     })
 }
 
@@ -67,7 +70,7 @@ pub(super) fn node_to_json(node: &NodeView, now: Instant) -> Value {
     let upstreams: Vec<Value> = node
         .upstreams
         .iter()
-        .map(|status| upstream_to_json(status, now))
+        .map(|status| upstream_to_json(node, status, now))
         .collect();
     let services = node.services.as_deref();
     let keys = |services: &ServicesFact| -> Vec<String> {
@@ -82,6 +85,7 @@ pub(super) fn node_to_json(node: &NodeView, now: Instant) -> Value {
     json!({
         "name": node.name.as_str(),
         "region": fact.map(|fact| fact.region.as_str()),
+        "state": node.state().as_str(),
         "live": node.live,
         "phase": node.phase.as_str(),
         "reach": reach(node.reach),
@@ -109,16 +113,20 @@ fn public(public: &Public) -> Value {
     json!({"url": public.url, "addresses": addresses, "dns": public.answers_dns})
 }
 
-fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
+fn upstream_to_json(node: &NodeView, status: &UpstreamStatus, now: Instant) -> Value {
     let fact = &status.fact;
+    let reported_state = fact.standing.as_str();
+    let is_unreachable = node.state() == NodeState::Unreachable;
     let ByClass {
         stream: streams,
         whole,
     } = status.percentiles;
     let models: Vec<&str> = fact.models.keys().map(|model| model.as_str()).collect();
-    json!({
+    let mut shown = json!({
         "name": fact.name.as_str(),
-        "state": fact.standing.as_str(),
+        "state": if is_unreachable { NodeState::Unreachable.as_str() } else { reported_state },
+        "reported_state": reported_state,
+        "usable": node.may_use(status),
         "reason": fact.standing.reason().map(|reason| reason.as_str()),
         "since_ms": milliseconds(now.since(status.stands_since)),
         "again_in_ms": status.again_at.map(|at| milliseconds(now.until(at))),
@@ -151,7 +159,11 @@ fn upstream_to_json(status: &UpstreamStatus, now: Instant) -> Value {
         "tier": fact.tier.0,
         "weight": fact.weight.get(),
         "age_ms": milliseconds(now.since(status.reported_at)),
-    })
+    });
+    if let Some(checks) = &status.checks {
+        summary::add_checks(&mut shown, checks, now);
+    }
+    shown
 }
 
 /// A model that stands otherwise than its upstream.

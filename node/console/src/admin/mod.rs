@@ -15,6 +15,8 @@ mod log;
 mod mesh;
 mod serve;
 mod serving;
+mod summary;
+mod switch;
 mod usage;
 
 use std::convert::Infallible;
@@ -33,7 +35,8 @@ use live::Live;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tracing::info;
 
 use grapevine_base::clock;
 use grapevine_base::driver::DriverHandle;
@@ -52,6 +55,7 @@ use grapevine_observe::pulse::Pulse;
 pub use authorize::TokenGuard;
 pub use explain::{Explain, ExplainQuery};
 pub use keys::{StatementsRefused, TakeStatements, key_to_json};
+pub use switch::ReloadAsk;
 pub use usage::ShowUsage;
 
 /// Requests listed when the caller gives no number.
@@ -78,6 +82,8 @@ pub struct Admin {
     pub explain: Explain,
     /// Begins to drain the node when set.
     pub drain: watch::Sender<bool>,
+    /// Reads the configuration again.
+    pub reload: mpsc::Sender<ReloadAsk>,
     /// Shows and changes background work.
     pub tasks: Router,
     /// The bearer token that requests must carry.
@@ -139,6 +145,9 @@ impl Admin {
             .route("/config", get(config))
             .route("/explain", get(explain::explain))
             .route("/drain", post(drain))
+            .route("/reload", post(switch::reload))
+            .route("/upstreams/{name}/disable", post(switch::disable))
+            .route("/upstreams/{name}/enable", post(switch::enable))
             .route("/keys", get(keys::show))
             .route("/keys/statements", post(keys::take))
             .route("/usage", get(usage::show))
@@ -183,6 +192,7 @@ async fn mesh(State(admin): State<Admin>) -> Json<Value> {
     let losses = (admin.losses)();
     json["gossip_quarantined"] = losses.quarantined_to_json();
     mesh::add_credentials(&mut json, &losses.credentials);
+    summary::add_configured(&mut json, &(admin.config)());
     json["limits"] = limits::to_json(&admin.limits, now);
     for (key, value) in admin.readiness.files().to_json(clock::wall()) {
         json[key] = value;
@@ -215,12 +225,14 @@ async fn config(State(admin): State<Admin>) -> Json<Value> {
 }
 
 async fn drain(State(admin): State<Admin>) -> Response {
+    info!("drain begun by the operator");
     admin.drain.send_replace(true);
     (StatusCode::ACCEPTED, Json(json!({"draining": true}))).into_response()
 }
 
 async fn not_found() -> Response {
     let error = "try / (the dashboard), /mesh, /live, /requests, /tasks, /metrics, /config, /explain, /log, \
-                 /keys, /usage, /serving, /healthz, /readyz, or POST /drain";
+                 /keys, /usage, /serving, /healthz, /readyz, or POST /drain, /reload, \
+                 /upstreams/NAME/disable, /upstreams/NAME/enable";
     (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
 }

@@ -7,11 +7,16 @@ use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use clap::Args;
 use grapevine_base::loopback;
+use grapevine_base::table::printable;
 use grapevine_config::Environment;
 
 /// The default address of a node's admin port.
 pub(super) const ADMIN: &str = "http://127.0.0.1:9090";
+
+/// The variable that names the address, for who asks the same node again and again.
+const ADMIN_VARIABLE: &str = grapevine_config::env::ADMIN_VARIABLE;
 
 /// The variable that holds the token, the same that gives it to the node.
 const TOKEN_VARIABLE: &str = "GRAPEVINE_ADMIN_TOKEN";
@@ -23,37 +28,26 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Error)]
 pub(super) enum AskError {
     #[error(
-        "no node answers at {url}; start one, or name the address in its admin.listen with {flag}"
+        "no node answers at {url}; start one, or name the address in its admin.listen with --admin or {ADMIN_VARIABLE}"
     )]
-    NoAnswer {
-        url: String,
-        flag: &'static str,
-        source: reqwest::Error,
-    },
-    #[error("{url} is no URL ({cause}); name the address in admin.listen with {flag}")]
-    NoUrl {
-        url: String,
-        flag: &'static str,
-        cause: String,
-    },
+    NoAnswer { url: String, source: reqwest::Error },
+    #[error(
+        "{url} is no URL ({cause}); name the address in admin.listen with --admin or {ADMIN_VARIABLE}"
+    )]
+    NoUrl { url: String, cause: String },
     #[error("the node at {url} asks for a token; give it with --token or {TOKEN_VARIABLE}")]
     Token { url: String },
     #[error("{0}")]
     Refused(String),
     #[error(
-        "{url} answers {status}: this is no admin port of a node that knows the question; name the one in admin.listen with {flag}"
+        "{url} answers {status}: this is no admin port of a node that knows the question; name the one in admin.listen with --admin"
     )]
-    Status {
-        url: String,
-        flag: &'static str,
-        status: StatusCode,
-    },
+    Status { url: String, status: StatusCode },
     #[error(
-        "{url} does not answer as a node's admin port does; name the one in admin.listen with {flag}"
+        "{url} does not answer as a node's admin port does; name the one in admin.listen with --admin"
     )]
     NotAPage {
         url: String,
-        flag: &'static str,
         source: serde_json::Error,
     },
     #[error("cannot make an HTTP client")]
@@ -62,23 +56,37 @@ pub(super) enum AskError {
     Runtime(#[source] io::Error),
 }
 
+/// Which node is asked, the same for every command that asks one.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AdminArgs {
+    /// The node's admin address, as in admin.listen; also GRAPEVINE_ADMIN. Default: http://127.0.0.1:9090
+    #[arg(long, value_name = "URL", global = true)]
+    admin: Option<String>,
+    /// The node's admin token, or an issued key with the scope admin:read (to change something admin:operate); also
+    /// GRAPEVINE_ADMIN_TOKEN
+    #[arg(long, value_name = "TOKEN", global = true)]
+    token: Option<String>,
+}
+
+impl AdminArgs {
+    /// The port that they name: flags before the environment, and the environment before the default.
+    pub(super) fn port(&self, environment: &Environment) -> AdminPort {
+        let address = self.admin.as_deref();
+        let address = address.or_else(|| environment.get(ADMIN_VARIABLE));
+        AdminPort::new(address.unwrap_or(ADMIN), self.token.as_deref(), environment)
+    }
+}
+
 /// A node's admin port, and the token for it.
 #[derive(Debug)]
 pub(super) struct AdminPort {
     url: String,
     token: Option<String>,
-    /// The flag that names it, for remedies.
-    flag: &'static str,
 }
 
 impl AdminPort {
     /// The port at `address`, which may be a URL or `HOST:PORT`; the token is the flag's, else the environment's.
-    pub(super) fn new(
-        flag: &'static str,
-        address: &str,
-        token: Option<&str>,
-        environment: &Environment,
-    ) -> Self {
+    fn new(address: &str, token: Option<&str>, environment: &Environment) -> Self {
         let token = token.or_else(|| environment.get(TOKEN_VARIABLE));
         let base = address.trim_end_matches('/');
         Self {
@@ -88,7 +96,6 @@ impl AdminPort {
                 false => format!("http://{base}"),
             },
             token: token.map(str::to_owned),
-            flag,
         }
     }
 
@@ -139,19 +146,17 @@ impl AdminPort {
         query: &[(&str, &str)],
         begin: impl FnOnce(Url) -> RequestBuilder,
     ) -> Result<Vec<u8>, AskError> {
-        let (url, flag) = (format!("{}{path}", self.url), self.flag);
+        let url = format!("{}{path}", self.url);
         let asked = match query {
             [] => Url::parse(&url),
             query => Url::parse_with_params(&url, query),
         };
         let asked = asked.map_err(|error| AskError::NoUrl {
             url: url.clone(),
-            flag,
             cause: error.to_string(),
         })?;
         let no_answer = |source: reqwest::Error| AskError::NoAnswer {
             url: url.clone(),
-            flag,
             source: source.without_url(),
         };
         let mut request = begin(asked).timeout(LIMIT);
@@ -162,15 +167,14 @@ impl AdminPort {
         let status = answer.status();
         let body = answer.bytes().await.map_err(no_answer)?.to_vec();
         match status {
-            StatusCode::OK => Ok(body),
+            status if status.is_success() => Ok(body),
             StatusCode::UNAUTHORIZED => Err(AskError::Token { url: url.clone() }),
-            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN if refusal(&body).is_some() => {
-                Err(AskError::Refused(refusal(&body).unwrap_or_default()))
-            }
-            status => Err(AskError::Status {
-                url: url.clone(),
-                flag,
-                status,
+            status => Err(match refusal(status, &body) {
+                Some(message) => AskError::Refused(printable(&message)),
+                None => AskError::Status {
+                    url: url.clone(),
+                    status,
+                },
             }),
         }
     }
@@ -187,7 +191,6 @@ impl AdminPort {
     pub(super) fn read<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, AskError> {
         serde_json::from_slice(bytes).map_err(|source| AskError::NotAPage {
             url: self.url.clone(),
-            flag: self.flag,
             source,
         })
     }
@@ -210,10 +213,14 @@ pub(super) fn client() -> Result<Client, AskError> {
     loopback::client().map_err(AskError::Client)
 }
 
-/// The error that a node reports for a question.
-fn refusal(body: &[u8]) -> Option<String> {
+/// The error that a node reports for a question that it knows. A 404 with a bare text is of one that it does not; what
+/// background work answers has a message within.
+fn refusal(status: StatusCode, body: &[u8]) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
-    body["error"].as_str().map(str::to_owned)
+    let error = &body["error"];
+    let bare = error.as_str().filter(|_| status != StatusCode::NOT_FOUND);
+    bare.or_else(|| error["message"].as_str())
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -223,7 +230,7 @@ mod tests {
     use super::*;
 
     fn port(address: &str) -> AdminPort {
-        AdminPort::new("--admin", address, None, &Environment::default())
+        AdminPort::new(address, None, &Environment::default())
     }
 
     #[test]
@@ -236,9 +243,38 @@ mod tests {
     #[test]
     fn a_token_is_taken_from_the_flag_then_from_the_environment() {
         let environment = [(TOKEN_VARIABLE, "theirs")].into_iter().collect();
-        let token = |given| AdminPort::new("--admin", ADMIN, given, &environment).token;
+        let token = |given| AdminPort::new(ADMIN, given, &environment).token;
         assert_eq!(token(Some("mine")).as_deref(), Some("mine"));
         assert_eq!(token(None).as_deref(), Some("theirs"));
+    }
+
+    #[test]
+    fn address_is_taken_from_the_flag_then_from_the_environment_then_by_default() {
+        let environment = [(ADMIN_VARIABLE, "10.0.0.1:9090")].into_iter().collect();
+        let url = |admin: Option<&str>, environment: &Environment| {
+            let args = AdminArgs {
+                admin: admin.map(str::to_owned),
+                token: None,
+            };
+            args.port(environment).url
+        };
+        assert_eq!(url(Some("x:1"), &environment), "http://x:1");
+        assert_eq!(url(None, &environment), "http://10.0.0.1:9090");
+        assert_eq!(url(None, &Environment::default()), ADMIN);
+    }
+
+    #[test]
+    fn refusal_is_read_in_either_form_and_a_page_that_is_not_there_is_none() {
+        let text = br#"{"error": "no"}"#;
+        let message = br#"{"error": {"message": "no such task"}}"#;
+        assert_eq!(
+            refusal(StatusCode::BAD_REQUEST, text).as_deref(),
+            Some("no")
+        );
+        assert_eq!(refusal(StatusCode::NOT_FOUND, text), None);
+        let within = refusal(StatusCode::NOT_FOUND, message);
+        assert_eq!(within.as_deref(), Some("no such task"));
+        assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>"), None);
     }
 
     #[test]

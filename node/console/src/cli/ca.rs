@@ -36,6 +36,7 @@ pub struct CaArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum CaCommand {
     /// Make a certificate authority: mesh-ca.pem for every node, mesh-ca.key to be kept safe
+    #[command(after_help = INIT)]
     Init {
         /// The folder to write to; made where it is missing
         #[arg(long, value_name = "DIR")]
@@ -48,6 +49,7 @@ enum CaCommand {
         force: bool,
     },
     /// Issue a certificate to a node: NODE.pem and NODE.key
+    #[command(after_help = ISSUE)]
     Issue {
         /// The folder with mesh-ca.pem and mesh-ca.key
         #[arg(long, value_name = "DIR")]
@@ -70,6 +72,16 @@ enum CaCommand {
         force: bool,
     },
 }
+
+const INIT: &str = command_help!(
+    ["grapevine ca init --out ca --mesh prod"],
+    ["0  the files are written", "1  they are not"]
+);
+
+const ISSUE: &str = command_help!(
+    ["grapevine ca issue --ca ca --name sgp-1 --out certificates --days 90"],
+    ["0  the files are written", "1  they are not"]
+);
 
 /// Why nothing was issued.
 #[derive(Debug, thiserror::Error)]

@@ -11,12 +11,9 @@ use grapevine_base::table::{Side, TextTable, number, printable};
 use grapevine_config::Environment;
 use serde::Deserialize;
 
-use super::admin_port::{ADMIN, AdminPort};
+use super::admin_port::AdminArgs;
 use super::fail;
 use super::limits::LimitPart;
-
-/// The flag that names the admin port.
-const FLAG: &str = "--node";
 
 /// The code of the error for a model that no node knows.
 const UNKNOWN_MODEL: &str = "model_not_found";
@@ -33,12 +30,8 @@ pub struct ExplainArgs {
     /// The model that the request asks for
     #[arg(long, value_name = "MODEL")]
     pub model: String,
-    /// The node's admin address, as in admin.listen
-    #[arg(long, visible_alias = "admin", value_name = "URL", default_value = ADMIN)]
-    pub node: String,
-    /// The node's admin token; also GRAPEVINE_ADMIN_TOKEN
-    #[arg(long, value_name = "TOKEN")]
-    pub token: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// The name of the client's key, for rules about keys
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
@@ -153,7 +146,7 @@ pub fn run(
     environment: &Environment,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let port = AdminPort::new(FLAG, &args.node, args.token.as_deref(), environment);
+    let port = args.admin.port(environment);
     let client = args.client.to_string();
     let asked = port.get("/explain", &query(args, &client));
     let asked = asked.and_then(|bytes| {
@@ -387,7 +380,7 @@ mod tests {
             "messages",
         ];
         let args = args(&more);
-        assert_eq!((args.node.as_str(), args.json), ("x:1", false));
+        assert!(!args.json);
         let expected = [
             ("client", "193.99.144.80"),
             ("model", "gpt-4o"),

@@ -9,7 +9,7 @@ use grapevine_config::Environment;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::admin_port::{ADMIN, AdminPort, AskError};
+use super::admin_port::{AdminArgs, AskError};
 use super::fail;
 
 /// Which node, and its new level.
@@ -19,12 +19,8 @@ pub struct LogArgs {
     /// it the current level is shown. Holds until the node ends or log.level changes in its file
     #[arg(value_name = "LEVEL")]
     level: Option<String>,
-    /// The node's admin address
-    #[arg(long, value_name = "URL", default_value = ADMIN)]
-    admin: String,
-    /// The token in its admin.token; also GRAPEVINE_ADMIN_TOKEN
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -44,7 +40,7 @@ pub fn run(
     environment: &Environment,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let port = AdminPort::new("--admin", &args.admin, args.token.as_deref(), environment);
+    let port = args.admin.port(environment);
     let asked = match &args.level {
         Some(level) => port.put("/log", &json!({ "level": level })),
         None => port.get("/log", &[]),

@@ -7,6 +7,7 @@ pub mod import;
 pub mod key;
 mod limits;
 pub mod log;
+pub mod operate;
 mod own_files;
 pub mod paint;
 pub mod records;

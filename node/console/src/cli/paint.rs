@@ -36,6 +36,25 @@ impl Paint {
     }
 }
 
+/// The columns of a terminal of which nothing is known, and of what is no terminal.
+const WIDTH: usize = 80;
+
+/// The columns of standard output: of its terminal, or as many as `COLUMNS` says.
+pub(super) fn width(environment: &Environment) -> usize {
+    let said = environment
+        .get("COLUMNS")
+        .and_then(|text| text.parse().ok());
+    let terminal = || {
+        let size = io::stdout()
+            .is_terminal()
+            .then(ratatui::crossterm::terminal::size);
+        size?.ok().map(|(columns, _)| usize::from(columns))
+    };
+    said.or_else(terminal)
+        .filter(|width| *width > 0)
+        .unwrap_or(WIDTH)
+}
+
 /// Whether the environment wants colours.
 pub(super) fn is_wanted(environment: &Environment) -> bool {
     environment.get("NO_COLOR").is_none()

@@ -33,8 +33,14 @@ pub(super) struct RequestEntry {
     pub(super) tokens_out: Option<u64>,
     /// The name of the client's key.
     pub(super) key: Option<String>,
+    /// The id of that key, where it was issued.
+    pub(super) key_id: Option<String>,
     /// Why it failed.
     pub(super) error: Option<String>,
+    /// How it ended for its client: `answered`, `refused`, `failed`, `broken_off` or `left`.
+    pub(super) end: String,
+    /// Whether it failed: with a 5xx, or broken off by an upstream or a node.
+    pub(super) failed: bool,
 }
 
 /// One attempt of a request.
@@ -86,6 +92,15 @@ impl RequestEntry {
         let reason = self.attempts.last().map(|attempt| attempt.reason.as_str());
         let why = self.error.as_deref().or(reason).unwrap_or("-");
         printable(why)
+    }
+
+    /// Whether one of its attempts was at the upstream called `name`, which may be `NODE/NAME`.
+    pub(super) fn was_tried_at(&self, name: &str) -> bool {
+        let owned = name.split_once('/');
+        self.attempts.iter().any(|attempt| match owned {
+            Some((node, upstream)) => attempt.node == node && attempt.upstream == upstream,
+            None => attempt.upstream == name,
+        })
     }
 
     /// What failed on the way: `connect at usa/primary`, each with the next.

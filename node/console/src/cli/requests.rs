@@ -13,13 +13,10 @@ use grapevine_base::table::{Side, TextTable, number};
 use grapevine_config::Environment;
 use serde_json::{Value, json};
 
-use super::admin_port::{ADMIN, AdminPort, AskError, client, runtime};
+use super::admin_port::{AdminArgs, AdminPort, AskError, client, runtime};
 use super::fail;
 use super::paint::{Paint, Tone};
 use super::records::{RequestEntry, RequestsPage};
-
-/// The flag that names the admin port.
-const FLAG: &str = "--admin";
 
 /// Requests that a node keeps, and the most that can be asked for.
 const KEPT: usize = 1_000;
@@ -41,37 +38,43 @@ pub struct RequestsArgs {
     /// Of this model only
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// With this status only: 429, a class such as 5xx, or `failed` for 400 and above
+    /// With this status only: 429, a class such as 5xx, `failed` (5xx, and what an upstream or a node broke off), or
+    /// `refused` (4xx of a node, not of an upstream)
     #[arg(long, value_name = "STATUS")]
     status: Option<StatusFilter>,
+    /// Of this client's key only, by its name or, where it was issued, its id
+    #[arg(long, value_name = "ID")]
+    key: Option<String>,
+    /// Tried at this upstream only: NAME, or NODE/NAME
+    #[arg(long, value_name = "NAME")]
+    upstream: Option<String>,
     /// Print JSON: one object, or with --follow one line for each request
     #[arg(long)]
     json: bool,
-    /// The node's admin address, as in admin.listen
-    #[arg(long, value_name = "URL", default_value = ADMIN)]
-    admin: String,
-    /// The node's admin token; also GRAPEVINE_ADMIN_TOKEN
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 /// Statuses that are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct StatusFilter {
-    least: u16,
-    most: u16,
+enum StatusFilter {
+    /// From the first to the second.
+    Between(u16, u16),
+    /// Those that the node counts as failures.
+    Failed,
+    /// Those that a node answered with a 4xx of its own.
+    Refused,
 }
 
 impl FromStr for StatusFilter {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let form = "write a status such as 429, a class such as 5xx, or failed";
-        if text == "failed" {
-            return Ok(Self {
-                least: 400,
-                most: 999,
-            });
+        let form = "write a status such as 429, a class such as 5xx, failed, or refused";
+        match text {
+            "failed" => return Ok(Self::Failed),
+            "refused" => return Ok(Self::Refused),
+            _ => {}
         }
         let (number, width) = match text.strip_suffix("xx") {
             Some(class) => (
@@ -84,23 +87,30 @@ impl FromStr for StatusFilter {
             .ok()
             .filter(|number| (100..=999).contains(number))
             .ok_or(form)?;
-        Ok(Self {
-            least,
-            most: least + width,
-        })
+        Ok(Self::Between(least, least + width))
     }
 }
 
 impl RequestsArgs {
     fn shows(&self, entry: &RequestEntry) -> bool {
         let is_model = |model: &String| entry.model.as_ref() == Some(model);
-        let is_status =
-            |filter: &StatusFilter| (filter.least..=filter.most).contains(&entry.status);
-        self.model.as_ref().is_none_or(is_model) && self.status.as_ref().is_none_or(is_status)
+        let is_status = |filter: &StatusFilter| match *filter {
+            StatusFilter::Between(least, most) => (least..=most).contains(&entry.status),
+            StatusFilter::Failed => entry.failed,
+            StatusFilter::Refused => entry.end == "refused",
+        };
+        let is_key =
+            |key: &String| entry.key.as_ref() == Some(key) || entry.key_id.as_ref() == Some(key);
+        let is_upstream = |name: &String| entry.was_tried_at(name);
+        self.model.as_ref().is_none_or(is_model)
+            && self.status.as_ref().is_none_or(is_status)
+            && self.key.as_ref().is_none_or(is_key)
+            && self.upstream.as_ref().is_none_or(is_upstream)
     }
 
     fn filters(&self) -> bool {
-        self.model.is_some() || self.status.is_some()
+        let names = [&self.model, &self.key, &self.upstream];
+        self.status.is_some() || names.into_iter().any(Option::is_some)
     }
 }
 
@@ -125,7 +135,7 @@ pub fn run(
     environment: &Environment,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let port = AdminPort::new(FLAG, &args.admin, args.token.as_deref(), environment);
+    let port = args.admin.port(environment);
     let paint = Paint::for_stdout(environment);
     let asked = runtime().and_then(|runtime| Ok((runtime, client()?)));
     let (runtime, client) = match asked {
@@ -278,9 +288,9 @@ impl Lines<'_> {
 
 fn tone(entry: &RequestEntry) -> Tone {
     match entry.status {
+        _ if entry.failed => Tone::Bad,
         0..400 if entry.attempts.len() < 2 => Tone::Plain,
-        0..500 => Tone::Warning,
-        500.. => Tone::Bad,
+        _ => Tone::Warning,
     }
 }
 
@@ -387,11 +397,37 @@ mod tests {
             |text: &str, status: u16| args(&["--status", text]).shows(&listed(1, status).entry);
         assert!(shows("429", 429) && !shows("429", 428));
         assert!(shows("5xx", 500) && shows("5xx", 599) && !shows("5xx", 600));
-        assert!(shows("failed", 400) && !shows("failed", 399));
         for wrong in ["", "x", "1000", "99", "6553xx", "-5"] {
             assert!(wrong.parse::<StatusFilter>().is_err(), "{wrong}");
         }
         assert!(!args(&["--model", "other"]).shows(&listed(1, 200).entry));
+    }
+
+    #[test]
+    fn failed_is_what_the_node_says_whatever_the_status() {
+        let mut broken = listed(1, 200);
+        assert!(!args(&["--status", "failed"]).shows(&broken.entry));
+        assert!(!args(&["--status", "failed"]).shows(&listed(1, 401).entry));
+        broken.entry.failed = true;
+        broken.entry.end = "broken_off".to_owned();
+        assert!(!args(&["--status", "refused"]).shows(&broken.entry));
+        assert!(args(&["--status", "failed"]).shows(&broken.entry));
+        assert_eq!(tone(&broken.entry), Tone::Bad);
+    }
+
+    #[test]
+    fn requests_are_chosen_by_key_and_by_upstream() {
+        let mut one = listed(1, 200).entry;
+        one.key = Some("app".to_owned());
+        one.key_id = Some("gvk_5b".to_owned());
+        let shows = |more: &[&str]| args(more).shows(&one);
+        assert!(shows(&["--key", "app"]) && shows(&["--key", "gvk_5b"]));
+        assert!(!shows(&["--key", "web"]));
+        // Where it was served, and where it was tried before.
+        assert!(shows(&["--upstream", "a"]) && shows(&["--upstream", "usa/b"]));
+        assert!(!shows(&["--upstream", "c"]) && !shows(&["--upstream", "usa/a"]));
+        assert!(!shows(&["--upstream", "a", "--key", "web"]));
+        assert!(args(&["--key", "x"]).filters() && !args(&[]).filters());
     }
 
     #[test]

@@ -1,42 +1,54 @@
 //! `grapevine status`: the mesh as a node sees it.
 
+mod record;
+mod table;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use grapevine_base::causes;
-use grapevine_base::page::{CredentialEntry, MeshPage, NodeEntry, UpstreamEntry};
-use grapevine_base::table::{Side, TextTable, number, printable};
+use grapevine_base::page::{CredentialEntry, MeshPage, SummaryEntry};
+use grapevine_base::table::{printable, wrap};
 use grapevine_config::Environment;
 use grapevine_config::text::format_duration;
 
-use super::admin_port::{ADMIN, AdminPort};
+use super::admin_port::AdminArgs;
 use super::fail;
 use super::limits;
 use super::own_files;
-use super::paint::{Paint, Tone};
+use super::paint::{self, Paint};
 
-/// The flag that names the admin port.
-const FLAG: &str = "--admin";
+/// Unreachable nodes that a line names.
+const NODES_NAMED: usize = 8;
 
-/// Names of models that a line shows.
-const MODELS_SHOWN: usize = 3;
+/// The exit code of `--check` where a node is unreachable.
+const NODE_UNREACHABLE: u8 = 3;
+
+/// The exit code of `--check` where no upstream of some model may be used.
+const MODEL_UNSERVED: u8 = 4;
 
 /// What `status` takes.
 ///
-/// The exit code is 0 when the node answered, whatever the state of the mesh, and 1 when it did not.
+/// The exit code is 0 when the node answered, whatever the state of the mesh, and 1 when it did not; with `--check` it
+/// is 3 where a node is unreachable, and 4 where no upstream of some model may be used.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
     /// Print the node's answer as JSON
     #[arg(long)]
     pub json: bool,
-    /// The node's admin address, as in admin.listen
-    #[arg(long, value_name = "URL", default_value = ADMIN)]
-    pub admin: String,
-    /// The node's admin token; also GRAPEVINE_ADMIN_TOKEN
-    #[arg(long, value_name = "TOKEN")]
-    pub token: Option<String>,
+    /// Print every column, however wide; else as many as the terminal holds, or 80 characters
+    #[arg(short, long)]
+    pub wide: bool,
+    /// End with 3 where a node is unreachable, and with 4 where no upstream of some model may be used
+    #[arg(long)]
+    pub check: bool,
+    /// Print all that is known of one upstream instead: NAME, or NODE/NAME
+    #[arg(long, value_name = "NAME", conflicts_with = "json")]
+    pub upstream: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 /// Asks the node and prints its answer.
@@ -45,7 +57,7 @@ pub fn run(
     environment: &Environment,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let port = AdminPort::new(FLAG, &args.admin, args.token.as_deref(), environment);
+    let port = args.admin.port(environment);
     let asked = port.get("/mesh", &[]).and_then(|bytes| {
         let page: MeshPage = port.read(&bytes)?;
         Ok((bytes, page))
@@ -54,54 +66,99 @@ pub fn run(
         Ok(good) => good,
         Err(error) => return Ok(fail(&causes::joined(&error))),
     };
+    let code = match (args.check, &page.summary) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, Some(summary)) => ExitCode::from(check(summary)),
+        (true, None) => {
+            let error = "the node is of an earlier version and does not say how the mesh stands";
+            return Ok(fail(error));
+        }
+    };
     if args.json {
         out.write_all(bytes.trim_ascii_end())?;
         writeln!(out)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code);
     }
-    writeln!(out, "{}", heading(&page))?;
-    for tasks in &page.unserved {
-        let (service, node) = (printable(&tasks.service), printable(&tasks.node));
-        let count = tasks.waiting;
-        writeln!(
-            out,
-            "{count} tasks of {service} wait at {node}, and no live node serves it"
-        )?;
+    if let Some(name) = &args.upstream {
+        return record::print(&page, name, code, out);
     }
-    for line in credential_lines(&page)
-        .iter()
-        .chain(&limits::lines(&page.limits))
-    {
+    let room = match args.wide {
+        true => usize::MAX,
+        false => paint::width(environment),
+    };
+    print(&page, room, Paint::for_stdout(environment), out)?;
+    Ok(code)
+}
+
+fn check(summary: &SummaryEntry) -> u8 {
+    if summary.models.unserved > 0 {
+        return MODEL_UNSERVED;
+    }
+    match summary.nodes.unreachable {
+        0 => 0,
+        _ => NODE_UNREACHABLE,
+    }
+}
+
+/// Prints `page` in lines of at most `room` characters.
+fn print(page: &MeshPage, room: usize, paint: Paint, out: &mut impl Write) -> io::Result<()> {
+    let lines = std::iter::once(heading(page)).chain(notices(page));
+    for line in lines.flat_map(|line| wrap(&line, room)) {
         writeln!(out, "{line}")?;
     }
-    let paint = Paint::for_stdout(environment);
-    for (line, tone) in own_files::lines(&page) {
-        writeln!(out, "{}", paint.line(&line, tone))?;
+    for (line, tone) in own_files::lines(page) {
+        for line in wrap(&line, room) {
+            writeln!(out, "{}", paint.line(&line, tone))?;
+        }
     }
     writeln!(out)?;
-    let tones = std::iter::once(Tone::Plain).chain(page.nodes.iter().flat_map(tones));
-    for (line, tone) in table(&page).lines().iter().zip(tones) {
-        writeln!(out, "{}", paint.line(line, tone))?;
+    for (line, tone) in table::lines(page, room) {
+        writeln!(out, "{}", paint.line(&line, tone))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn heading(page: &MeshPage) -> String {
-    let live = page.nodes.iter().filter(|node| node.live).count();
-    let upstreams = || page.nodes.iter().flat_map(|node| &node.upstreams);
-    let healthy = upstreams()
-        .filter(|upstream| matches!(&*upstream.state, "healthy" | "untested"))
-        .count();
     let mode = match page.worker_mode.as_str() {
         "" => String::new(),
         mode => format!(" (WORKER_MODE {})", printable(mode)),
     };
-    format!(
-        "as {}{mode} sees it: {live} of {} nodes live, {healthy} of {} upstreams healthy",
-        printable(&page.own),
-        page.nodes.len(),
-        upstreams().count()
-    )
+    let own = printable(&page.own);
+    match &page.summary {
+        Some(summary) => format!("as {own}{mode} sees it: {}", summary.line()),
+        None => format!("as {own}{mode} sees it: {} nodes", page.nodes.len()),
+    }
+}
+
+/// What an operator should know before the table.
+fn notices(page: &MeshPage) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(unreachable_line(page));
+    lines.extend(page.summary.as_ref().and_then(SummaryEntry::unserved_line));
+    lines.extend(page.unserved.iter().map(|tasks| {
+        let (service, node) = (printable(&tasks.service), printable(&tasks.node));
+        let count = tasks.waiting;
+        format!("{count} tasks of {service} wait at {node}, and no live node serves it")
+    }));
+    lines.extend(credential_lines(page));
+    lines.extend(limits::lines(&page.limits));
+    lines
+}
+
+fn unreachable_line(page: &MeshPage) -> Option<String> {
+    let gone = || page.nodes.iter().filter(|node| node.state == "unreachable");
+    let named: Vec<String> = gone()
+        .take(NODES_NAMED)
+        .map(|node| printable(&node.name))
+        .collect();
+    if named.is_empty() {
+        return None;
+    }
+    let more = match gone().count() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!("unreachable: {}{more}", named.join(", ")))
 }
 
 /// A line per issued credential of the node's own upstreams.
@@ -137,125 +194,6 @@ fn credential_line(upstream: &str, credential: &CredentialEntry) -> String {
     )
 }
 
-/// A line per upstream; the columns of its node are filled on the first.
-fn table(page: &MeshPage) -> TextTable {
-    let mut table = TextTable::new(&[
-        ("node", Side::Left),
-        ("region", Side::Left),
-        ("phase", Side::Left),
-        ("live", Side::Left),
-        ("reach", Side::Left),
-        ("rtt ms", Side::Right),
-        ("serves", Side::Left),
-        ("upstream", Side::Left),
-        ("state", Side::Left),
-        ("ttft ms", Side::Right),
-        ("p99 ms", Side::Right),
-        ("answer ms", Side::Right),
-        ("errors", Side::Right),
-        ("in flight", Side::Right),
-        ("models", Side::Left),
-    ]);
-    for node in &page.nodes {
-        let mut first = node_cells(node, page).to_vec();
-        if node.upstreams.is_empty() {
-            first.push("-".to_owned());
-            table.row(first);
-            continue;
-        }
-        for upstream in &node.upstreams {
-            let cells = upstream_cells(upstream);
-            let mut row = std::mem::replace(&mut first, vec![String::new(); NODE_CELLS]);
-            row.extend(cells);
-            table.row(row);
-        }
-    }
-    table
-}
-
-/// The severity of each of a node's lines in the table.
-fn tones(node: &NodeEntry) -> Vec<Tone> {
-    if node.upstreams.is_empty() || !node.live {
-        let tone = if node.live { Tone::Plain } else { Tone::Bad };
-        return vec![tone; node.upstreams.len().max(1)];
-    }
-    let states = node
-        .upstreams
-        .iter()
-        .map(|upstream| upstream.state.as_str());
-    let tones = states.map(|state| match state {
-        "healthy" | "untested" => Tone::Plain,
-        "ejected" => Tone::Bad,
-        _ => Tone::Warning,
-    });
-    tones.collect()
-}
-
-/// Cells of a line that are about its node.
-const NODE_CELLS: usize = 7;
-
-fn node_cells(node: &NodeEntry, page: &MeshPage) -> [String; NODE_CELLS] {
-    let word = |text: &Option<String>| text.as_deref().map_or("-".to_owned(), printable);
-    let is_own = node.name == page.own;
-    [
-        printable(&node.name),
-        word(&node.region),
-        printable(&node.phase),
-        if node.live { "yes" } else { "no" }.to_owned(),
-        if is_own {
-            "self".to_owned()
-        } else {
-            word(&node.reach)
-        },
-        number(node.rtt_ms),
-        serves(node),
-    ]
-}
-
-/// What the node does: `api` for requests, and the background services it runs.
-fn serves(node: &NodeEntry) -> String {
-    let api = node
-        .serves_requests
-        .unwrap_or(false)
-        .then(|| "api".to_owned());
-    let services = node.services.iter().flatten().map(|key| printable(key));
-    let serves: Vec<String> = api.into_iter().chain(services).collect();
-    if serves.is_empty() {
-        return "-".to_owned();
-    }
-    serves.join(", ")
-}
-
-fn upstream_cells(upstream: &UpstreamEntry) -> [String; 8] {
-    let state = match &upstream.reason {
-        Some(reason) => format!("{} ({reason})", upstream.state),
-        None => upstream.state.clone(),
-    };
-    let errors = upstream.error_rate.filter(|share| share.is_finite());
-    [
-        printable(&upstream.name),
-        printable(&state),
-        number(upstream.ttft_ms),
-        number(upstream.p99_ms),
-        number(upstream.answer_ms),
-        errors.map_or("-".to_owned(), |share| format!("{:.0}%", share * 100.0)),
-        upstream.load_cell(),
-        models(&upstream.models),
-    ]
-}
-
-fn models(names: &[String]) -> String {
-    let shown: Vec<String> = names
-        .iter()
-        .take(MODELS_SHOWN)
-        .map(|name| printable(name))
-        .collect();
-    match names.len().saturating_sub(MODELS_SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -268,61 +206,79 @@ mod tests {
         status: StatusArgs,
     }
 
+    /// Names at their longest, a dead node, and figures with many digits.
     fn page() -> MeshPage {
-        let text = r#"{"self": "usa", "nodes": [
-            {"name": "usa", "region": "usa", "live": true, "phase": "ready", "reach": "open", "rtt_ms": null,
-             "serves_requests": true, "services": ["my-plugin:process"],
-             "upstreams": [
-               {"name": "primary", "state": "ejected", "reason": "connect", "models": ["a", "b", "c", "d", "e"],
-                "ttft_ms": 61.4, "p99_ms": null, "answer_ms": 4210.0, "error_rate": 0.5, "in_flight": 3, "in_flight_max": 1024},
-               {"name": "standby", "state": "healthy", "reason": null, "models": ["a"], "error_rate": 0.0,
-                "in_flight": 0, "in_flight_max": 8}]},
-            {"name": "eur", "region": null, "live": false, "phase": "joining", "reach": "down", "rtt_ms": 83.2,
-             "upstreams": []}]}"#;
-        serde_json::from_str(text).unwrap()
+        let long = "n".repeat(63);
+        let model = "m".repeat(128);
+        let text = format!(
+            r#"{{"self": "{long}", "worker_mode": "my-plugin:process", "nodes": [
+            {{"name": "{long}", "region": "{long}", "state": "ready", "live": true, "phase": "ready", "rtt_ms": null,
+             "serves_requests": true, "services": ["my-plugin:process"], "upstreams": [
+               {{"name": "{long}", "state": "ejected", "reason": "no_answer", "usable": false, "models": ["{model}", "b"],
+                "ttft_ms": 123456.7, "error_rate": 1.0, "in_flight": 1024, "in_flight_max": 1024,
+                "reported": {{"age_ms": 640.0, "wait_ms": 2040.0}}}},
+               {{"name": "standby", "state": "healthy", "usable": true, "models": ["a"], "error_rate": 0.0}}]}},
+            {{"name": "sgp-{long}", "region": "sgp", "state": "unreachable", "live": false, "phase": "ready",
+             "reach": "down", "rtt_ms": 163.2, "upstreams": [
+               {{"name": "primary", "state": "unreachable", "reported_state": "healthy", "usable": false}}]}}],
+            "summary": {{"nodes": {{"all": 2, "ready": 1, "unreachable": 1}}, "upstreams": {{"all": 3, "usable": 1,
+             "unreachable": 1}}, "models": {{"all": 2, "unserved": 1, "unserved_names": ["{model}"]}}}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn printed(room: usize) -> String {
+        let mut out = Vec::new();
+        let paint = Paint::for_stdout(&[("NO_COLOR", "1")].into_iter().collect());
+        print(&page(), room, paint, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn flags_have_defaults() {
         let args = Program::try_parse_from(["status"]).unwrap().status;
-        assert_eq!(
-            (args.json, args.admin.as_str(), args.token),
-            (false, ADMIN, None)
-        );
+        assert_eq!((args.json, args.wide, args.check), (false, false, false));
     }
 
     #[test]
-    fn each_upstream_has_a_line_and_each_node_is_named_once() {
-        let lines = table(&page()).lines();
-        assert_eq!(lines.len(), 4);
+    fn all_of_it_fits_80_columns_with_the_longest_names() {
+        let text = printed(80);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest.is_some_and(|widest| widest <= 80), "{text}");
+        let (heading, rows) = text.split_once("\n\n").unwrap();
+        let heading = heading.replace("\n ", "");
+        let counts = "1 of 2 nodes ready, 1 unreachable; 1 of 3 upstreams usable";
+        assert!(heading.contains(counts), "{text}");
+        assert!(heading.contains("unreachable: sgp-"), "{text}");
+        assert!(heading.contains("no usable upstream for"), "{text}");
+        let rows: Vec<&str> = rows.lines().collect();
+        assert_eq!(rows.len(), 4, "{text}");
+        assert!(rows[1].contains("  ready "), "{text}");
         assert!(
-            lines[1].starts_with("usa   usa     ready    yes   self"),
-            "{}",
-            lines[1]
+            rows[1].contains("ejected (n") && rows[1].ends_with("1024/1024"),
+            "{text}"
         );
-        assert!(lines[1].contains("ejected (connect)"), "{}", lines[1]);
-        assert!(
-            lines[1].ends_with("61       -       4210     50%     3/1024  a, b, c and 2 more"),
-            "{}",
-            lines[1]
-        );
-        assert!(
-            lines[2].starts_with("      ") && lines[2].contains("standby"),
-            "{}",
-            lines[2]
-        );
-        assert!(
-            lines[3].starts_with("eur   -       joining  no    down"),
-            "{}",
-            lines[3]
-        );
-        assert!(lines[1].contains("api, my-plugin:process"), "{}", lines[1]);
-        let tones: Vec<Tone> = page().nodes.iter().flat_map(tones).collect();
-        assert_eq!(tones, [Tone::Bad, Tone::Plain, Tone::Bad]);
-        assert_eq!(
-            heading(&page()),
-            "as usa sees it: 1 of 2 nodes live, 1 of 2 upstreams healthy"
-        );
+        // A node that is gone says so, and so does each of its upstreams.
+        assert_eq!(rows[3].matches("unreachable").count(), 2, "{text}");
+        assert!(!rows[3].contains("healthy"), "{text}");
+    }
+
+    #[test]
+    fn wide_table_cuts_nothing() {
+        let text = printed(usize::MAX);
+        assert!(text.contains(&"m".repeat(128)), "{text}");
+        assert!(text.contains("1024/1024 (wait 2.0s, 0.6s old)"), "{text}");
+        assert!(text.contains("api, my-plugin:process"), "{text}");
+    }
+
+    #[test]
+    fn check_says_what_is_wrong_by_its_code() {
+        let mut summary = page().summary.unwrap();
+        assert_eq!(check(&summary), MODEL_UNSERVED);
+        summary.models.unserved = 0;
+        assert_eq!(check(&summary), NODE_UNREACHABLE);
+        summary.nodes.unreachable = 0;
+        assert_eq!(check(&summary), 0);
     }
 
     #[test]

@@ -4,26 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use grapevine_base::causes;
 use grapevine_base::table::{Side, TextTable, printable};
-use grapevine_base::{causes, loopback};
 use grapevine_config::Environment;
-use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value};
-use thiserror::Error;
 
+use super::admin_port::{AdminArgs, AskError};
 use super::fail;
-
-/// The default address of a node's admin port.
-const ADMIN: &str = "http://127.0.0.1:9090";
-
-/// The variable that holds the token, the same that gives it to the node.
-const TOKEN_VARIABLE: &str = "GRAPEVINE_ADMIN_TOKEN";
-
-/// How long the node may take to answer.
-const LIMIT: Duration = Duration::from_secs(15);
 
 /// What `tasks` takes.
 ///
@@ -35,17 +24,14 @@ pub struct TasksArgs {
     /// Print the node's answer as JSON
     #[arg(long, global = true)]
     json: bool,
-    /// The node's admin address, as in admin.listen
-    #[arg(long, value_name = "URL", default_value = ADMIN, global = true)]
-    admin: String,
-    /// The node's admin token; also GRAPEVINE_ADMIN_TOKEN
-    #[arg(long, value_name = "TOKEN", global = true)]
-    token: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(Clone, Debug, Subcommand)]
 enum Act {
     /// List tasks, the newest first, and count them by service
+    #[command(after_help = LIST)]
     List {
         /// Of this service only
         #[arg(long, value_name = "KEY")]
@@ -61,49 +47,55 @@ enum Act {
         after: Option<String>,
     },
     /// Show everything about a task but its payload and its output
+    #[command(after_help = SHOW)]
     Show {
         /// The task
         id: String,
     },
     /// Cancel a task, or ask its worker to
+    #[command(after_help = CANCEL)]
     Cancel {
         /// The task
         id: String,
     },
     /// Let a dead, cancelled or expired task wait again
+    #[command(after_help = REQUEUE)]
     Requeue {
         /// The task
         id: String,
     },
 }
 
-/// Why it was not done.
-#[derive(Debug, Error)]
-enum TasksError {
-    #[error(
-        "no node answers at {url}; start one, or name the address in its admin.listen with --admin"
-    )]
-    NoAnswer { url: String, source: reqwest::Error },
-    #[error("the node at {url} asks for a token; give it with --token or {TOKEN_VARIABLE}")]
-    Token { url: String },
-    #[error("{message}")]
-    Refused { message: String },
-    #[error("{url} does not answer as a node's admin port does ({status})")]
-    Foreign { url: String, status: StatusCode },
-    #[error("cannot make an HTTP client")]
-    Client(#[source] reqwest::Error),
-    #[error("cannot start a runtime")]
-    Runtime(#[source] io::Error),
-}
+const LIST: &str = command_help!(
+    [
+        "grapevine tasks list --state dead",
+        "grapevine tasks list --service workflow:process --limit 100",
+    ],
+    ["0  the node answered", "1  it did not"]
+);
+
+const SHOW: &str = command_help!(
+    ["grapevine tasks show task_01hx"],
+    ["0  the node answered", "1  it did not, or has no such task"]
+);
+
+const CANCEL: &str = command_help!(
+    ["grapevine tasks cancel task_01hx"],
+    [
+        "0  it is cancelled, or its worker was asked to end it",
+        "1  the node did not answer, has no such task, or it has ended",
+    ]
+);
+
+const REQUEUE: &str = command_help!(
+    ["grapevine tasks requeue task_01hx"],
+    [
+        "0  it waits again",
+        "1  the node did not answer, has no such task, or it has not failed",
+    ]
+);
 
 impl Act {
-    fn method(&self) -> Method {
-        match self {
-            Self::List { .. } | Self::Show { .. } => Method::GET,
-            Self::Cancel { .. } | Self::Requeue { .. } => Method::POST,
-        }
-    }
-
     fn path(&self) -> String {
         match self {
             Self::List { .. } => "/tasks".to_owned(),
@@ -139,9 +131,7 @@ pub fn run(
     environment: &Environment,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let token = args.token.as_deref();
-    let token = token.or_else(|| environment.get(TOKEN_VARIABLE));
-    let answer = match ask(args, token) {
+    let answer = match ask(args, environment) {
         Ok(answer) => answer,
         Err(error) => return Ok(fail(&causes::joined(&error))),
     };
@@ -166,53 +156,18 @@ pub fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-fn ask(args: &TasksArgs, token: Option<&str>) -> Result<Value, TasksError> {
-    let base = args.admin.trim_end_matches('/');
-    let base = match base.contains("://") {
-        true => base.to_owned(),
-        false => format!("http://{base}"),
+fn ask(args: &TasksArgs, environment: &Environment) -> Result<Value, AskError> {
+    let port = args.admin.port(environment);
+    let path = args.act.path();
+    let answer = match &args.act {
+        Act::List { .. } | Act::Show { .. } => {
+            let query = args.act.query();
+            let query = query.iter().map(|(name, value)| (*name, value.as_str()));
+            port.get(&path, &query.collect::<Vec<_>>())?
+        }
+        Act::Cancel { .. } | Act::Requeue { .. } => port.post(&path, &Value::Null)?,
     };
-    let mut url = reqwest::Url::parse(&format!("{base}{}", args.act.path())).map_err(|error| {
-        TasksError::Refused {
-            message: format!("{} is no address: {error}", args.admin),
-        }
-    })?;
-    if let query @ [_, ..] = args.act.query().as_slice() {
-        url.query_pairs_mut().extend_pairs(query);
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(TasksError::Runtime)?;
-    let client = loopback::client().map_err(TasksError::Client)?;
-    let no_answer = |source: reqwest::Error| TasksError::NoAnswer {
-        url: base.clone(),
-        source: source.without_url(),
-    };
-    runtime.block_on(async {
-        let mut request = client.request(args.act.method(), url).timeout(LIMIT);
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        let answer = request.send().await.map_err(no_answer)?;
-        let status = answer.status();
-        let body: Option<Value> =
-            serde_json::from_slice(&answer.bytes().await.map_err(no_answer)?).ok();
-        let message = body
-            .as_ref()
-            .and_then(|body| body["error"]["message"].as_str());
-        match (status, body.as_ref(), message) {
-            (StatusCode::UNAUTHORIZED, _, _) => Err(TasksError::Token { url: base.clone() }),
-            (_, _, Some(message)) if !status.is_success() => Err(TasksError::Refused {
-                message: printable(message),
-            }),
-            (_, Some(body), _) if status.is_success() => Ok(body.clone()),
-            _ => Err(TasksError::Foreign {
-                url: base.clone(),
-                status,
-            }),
-        }
-    })
+    port.read(&answer)
 }
 
 fn text(value: &Value) -> String {

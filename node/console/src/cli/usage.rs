@@ -8,7 +8,7 @@ use grapevine_base::causes;
 use grapevine_config::Environment;
 use serde_json::Value;
 
-use super::admin_port::{ADMIN, AdminPort, AskError};
+use super::admin_port::{AdminArgs, AskError};
 use super::fail;
 
 /// What to sum, and which node to ask.
@@ -23,12 +23,8 @@ pub struct UsageArgs {
     /// Sum this node's requests alone, not the mesh's
     #[arg(long)]
     node: bool,
-    /// The node's admin address
-    #[arg(long, value_name = "URL", default_value = ADMIN)]
-    admin: String,
-    /// The token in its admin.token, or an issued key with the scope admin:read; also GRAPEVINE_ADMIN_TOKEN
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// Print the answer as JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -57,7 +53,7 @@ pub fn run(
     environment: &Environment,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let port = AdminPort::new("--admin", &args.admin, args.token.as_deref(), environment);
+    let port = args.admin.port(environment);
     let scope = if args.node { "node" } else { "mesh" };
     let mut query = vec![("by", args.by.as_str()), ("scope", scope)];
     if let Some(since) = &args.since {

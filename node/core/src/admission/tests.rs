@@ -183,6 +183,15 @@ fn upstream_that_is_not_usable_is_called_as_a_trial_or_a_last_resort_alone() {
 }
 
 #[test]
+fn upstream_out_of_use_is_not_called_as_a_last_resort_either() {
+    let mut stage = Stage::standing(Standing::Ejected {
+        reason: crate::health::EjectionReason::Disabled,
+    });
+    stage.last_resort = true;
+    assert_eq!(stage.refusal(), Some(Refusal::Ejected));
+}
+
+#[test]
 fn cooldown_is_over_by_the_owners_clock() {
     let mut stage = Stage::standing(Standing::CoolingDown {
         remaining: Duration::from_secs(5),

@@ -182,6 +182,15 @@ pub struct ProbeReport {
     pub detail: Option<Arc<str>>,
 }
 
+/// An operator takes an own upstream out of use, or gives it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamSwitch {
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// Whether it is out of use from now on: until the opposite comes, or the process ends.
+    pub is_disabled: bool,
+}
+
 /// How a reading of the load that an own upstream reports ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadReport {
@@ -205,6 +214,8 @@ pub enum Via {
 pub enum Event {
     /// The configured upstreams, at the start and after a reload. Those that stay keep their state.
     Configured(Vec<UpstreamSpec>),
+    /// An operator's switch. One of an upstream that is not configured is ignored.
+    UpstreamSwitched(UpstreamSwitch),
     /// The configured residency rules, at the start and after a reload.
     RulesChanged(Residency),
     /// The node is one of a mesh. With seeds it waits for its peers, and becomes ready by itself once it knows them or

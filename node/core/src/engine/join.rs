@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::peer::{LinkStatus, Peer};
 use super::{Effect, Engine, ViewDue};
-use crate::fact::Phase;
+use crate::fact::{Fact, Phase};
 use crate::time::Instant;
 
 /// The longest wait for peers: gossip brings a whole mesh of 100 nodes in well under a second.
@@ -36,6 +36,15 @@ pub(super) struct Unsettled {
 }
 
 impl Engine {
+    /// Publishes the node's own phase.
+    pub(super) fn change_phase(&mut self, phase: Phase, effects: &mut Vec<Effect>) {
+        if self.phase != phase {
+            self.phase = phase;
+            self.publish(Fact::Phase(phase), true, effects);
+            self.view_becomes(ViewDue::Now);
+        }
+    }
+
     /// Begins to wait for peers: before it is ready where it `has_seeds`, and otherwise until it is settled.
     pub(super) fn begin_join(&mut self, now: Instant, has_seeds: bool, effects: &mut Vec<Effect>) {
         self.met(now);

@@ -10,12 +10,13 @@ use crate::account::{AccountFact, AccountRests};
 use crate::cache_meter::CacheMeter;
 use crate::capacity::Capacity;
 use crate::fact::{AnswerFigures, FactChange, FurtherFigures, Standing, UpstreamFact};
-use crate::health::{Health, HealthState};
+use crate::health::{EjectionReason, Health, HealthState};
 use crate::ids::ModelName;
 use crate::latency::{AnswerClass, Latencies, Latency, RequestShape, TRIED_AGAIN_AFTER, Tries};
 use crate::limit::InFlight;
 use crate::reported::LoadMeter;
 use crate::time::Instant;
+use crate::view::LastCheck;
 
 /// The pause between two probes while an upstream is being tried.
 const TRIAL_PAUSE: Duration = Duration::from_millis(200);
@@ -28,6 +29,11 @@ pub(super) struct Local {
     pub(super) models: ModelStates,
     /// What went wrong last, for the operator.
     pub(super) last_failure: Option<Arc<str>>,
+    /// The last attempt or probe that showed its state, for the operator.
+    pub(super) last_check: Option<LastCheck>,
+    pub(super) failures_in_row: u32,
+    /// Whether the operator has taken it out of use.
+    pub(super) is_disabled: bool,
     pub(super) latencies: Latencies,
     pub(super) capacity: Capacity,
     pub(super) load: LoadMeter,
@@ -78,6 +84,9 @@ impl Local {
             health: Health::new(now, spec.health.clone()),
             models: ModelStates::default(),
             last_failure: None,
+            last_check: None,
+            failures_in_row: 0,
+            is_disabled: false,
             capacity: Capacity::new(now, spec.in_flight_max),
             load: LoadMeter::new(now, spec.load_interval, spec.in_flight_max),
             spec,
@@ -126,6 +135,9 @@ impl Local {
     /// Whether it may be used.
     pub(super) fn standing(&self, now: Instant) -> Standing {
         match self.health.state() {
+            _ if self.is_disabled => Standing::Ejected {
+                reason: EjectionReason::Disabled,
+            },
             HealthState::Ejected { reason, .. } => Standing::Ejected { reason },
             HealthState::Probing { reason, .. } => Standing::Probing { reason },
             HealthState::Untested | HealthState::Healthy | HealthState::Suspect { .. }
@@ -154,6 +166,7 @@ impl Local {
     /// When it is tried again, while it is ejected or cools down.
     pub(super) fn again_at(&self, now: Instant) -> Option<Instant> {
         match self.health.state() {
+            _ if self.is_disabled => None,
             HealthState::Ejected { until, .. } => Some(until),
             HealthState::Probing { .. } => None,
             HealthState::Suspect { until, .. } => Some(self.cooling_until.unwrap_or(until)),
@@ -303,11 +316,7 @@ impl Local {
             HealthState::Untested | HealthState::Healthy | HealthState::Probing { .. } => None,
         };
         let probe = match self.probe {
-            ProbeState::DueAt(at)
-                if !matches!(self.health.state(), HealthState::Ejected { .. }) =>
-            {
-                Some(at)
-            }
+            ProbeState::DueAt(at) if self.may_be_probed() => Some(at),
             _ => None,
         };
         let rests = [
@@ -330,7 +339,13 @@ impl Local {
 
     /// Whether a request may try it while it is being tried: only where nothing probes it.
     pub(super) fn takes_trial(&self) -> bool {
-        self.probe == ProbeState::Off && matches!(self.health.state(), HealthState::Probing { .. })
+        let is_probing = matches!(self.health.state(), HealthState::Probing { .. });
+        self.probe == ProbeState::Off && is_probing && !self.is_disabled
+    }
+
+    /// Whether a probe may go there: not while it is ejected or out of use.
+    pub(super) fn may_be_probed(&self) -> bool {
+        !self.is_disabled && !matches!(self.health.state(), HealthState::Ejected { .. })
     }
 
     /// The state was proved just now: the next probe is due an interval later.

@@ -18,6 +18,7 @@ use crate::latency::RequestShape;
 use crate::notice::Notice;
 use crate::outcome::{Blame, CooldownScope, Outcome, RetryOn, Verdict};
 use crate::time::Instant;
+use crate::view::Checker;
 
 impl Engine {
     pub(super) fn configure(
@@ -59,6 +60,7 @@ impl Engine {
         };
         let model = report.model.as_ref();
         local.answered(now, model, report.shape, report.first_byte);
+        local.note_answer(now);
         let judged = local.answer_began(now, model);
         local.proved(now);
         local.changed = true;
@@ -128,6 +130,7 @@ impl Engine {
         if verdict.blame != Blame::Success && report.detail.is_some() {
             local.last_failure.clone_from(&report.detail);
         }
+        local.note_end(now, Checker::Traffic, &report.outcome, verdict.blame);
         let source = Source::Request(report.witness);
         let judged = local.judge(now, source, model, &report.outcome, verdict, rng);
         if let Some((span, scope)) = verdict.cooldown
@@ -169,6 +172,7 @@ impl Engine {
         if verdict.blame != Blame::Success && report.detail.is_some() {
             local.last_failure.clone_from(&report.detail);
         }
+        local.note_end(now, Checker::Probe, &report.outcome, verdict.blame);
         let source = match local.spec.probe {
             Probe::Models | Probe::Health => Source::FreeProbe,
             Probe::Chat | Probe::Off => Source::ChatProbe,
@@ -307,10 +311,9 @@ impl Engine {
             if local.advance_load(now, effects) {
                 self.view_due = ViewDue::Now;
             }
-            let ejected = matches!(local.health.state(), HealthState::Ejected { .. });
             if let ProbeState::DueAt(due_at) = local.probe
                 && due_at <= now
-                && !ejected
+                && local.may_be_probed()
             {
                 local.probe = ProbeState::Running;
                 effects.push(Effect::Probe {

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod by_model;
+mod checks;
 mod event;
 mod few;
 mod join;
@@ -42,7 +43,7 @@ use crate::view::View;
 
 pub use event::{
     AnswerReport, AttemptReport, Effect, Event, Identity, LoadReport, Models, Probe, ProbeReport,
-    QuotaReport, UpstreamSpec, Via, WaitReport,
+    QuotaReport, UpstreamSpec, UpstreamSwitch, Via, WaitReport,
 };
 use local::Local;
 use peer::{LinkStatus, Peer, ReceivedFact};
@@ -162,6 +163,7 @@ impl Engine {
     fn take(&mut self, now: Instant, event: Event, rng: &mut impl Rng, effects: &mut Vec<Effect>) {
         match event {
             Event::Configured(specs) => self.configure(now, specs, effects),
+            Event::UpstreamSwitched(switch) => self.switch(now, &switch),
             Event::RulesChanged(rules) => self.rules_changed(now, rules, effects),
             Event::JoinBegan { has_seeds } => self.begin_join(now, has_seeds, effects),
             Event::PhaseChanged(phase) => self.change_phase(phase, effects),
@@ -365,14 +367,6 @@ impl Engine {
         // They are published as transitions when this event is done.
         self.locals.values_mut().for_each(Local::forget_published);
         self.view_becomes(ViewDue::Now);
-    }
-
-    fn change_phase(&mut self, phase: Phase, effects: &mut Vec<Effect>) {
-        if self.phase != phase {
-            self.phase = phase;
-            self.publish(Fact::Phase(phase), true, effects);
-            self.view_becomes(ViewDue::Now);
-        }
     }
 
     /// Publishes what changed of the background work. Its shell reports figures at most once a second.

@@ -59,6 +59,7 @@ fn own_status(now: Instant, local: &Local) -> UpstreamStatus {
             let known = local.latencies.overall(class);
             known.map(Latency::percentiles)
         }),
+        checks: Some(local.checks()),
     }
 }
 
@@ -77,6 +78,7 @@ fn remote_status(remote: &Remote) -> UpstreamStatus {
         engine: None,
         cache: remote.cache.clone(),
         last_failure: None,
+        checks: None,
         percentiles: ByClass::default(),
     }
 }

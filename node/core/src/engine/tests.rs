@@ -2,6 +2,7 @@
 
 mod accounts;
 mod breaks;
+mod checks;
 mod home;
 mod joining;
 mod judgement;

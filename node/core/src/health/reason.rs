@@ -17,6 +17,8 @@ pub enum EjectionReason {
     Stall,
     /// It does not have the model.
     Missing,
+    /// Its owner's operator has taken it out of use; no health is judged by it.
+    Disabled,
 }
 
 /// What kind of failure an attempt or a probe saw.
@@ -52,11 +54,12 @@ impl EjectionReason {
             Self::Account => "account",
             Self::Stall => "stall",
             Self::Missing => "missing",
+            Self::Disabled => "disabled",
         }
     }
 
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Failures(FailureKind::Connect),
         Self::Failures(FailureKind::Timeout),
         Self::Failures(FailureKind::Reset),
@@ -69,6 +72,7 @@ impl EjectionReason {
         Self::Account,
         Self::Stall,
         Self::Missing,
+        Self::Disabled,
     ];
 
     /// The reason that [`EjectionReason::as_str`] calls `word`.

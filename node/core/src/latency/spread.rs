@@ -47,6 +47,13 @@ impl Spread {
         at(0.50).zip(at(0.99))
     }
 
+    /// The mean of the last `count` samples, or of all where there are fewer; `None` before the first.
+    pub(super) fn mean_of_last(&self, count: usize) -> Option<Duration> {
+        let sum: u64 = self.samples.last(count).map(u64::from).sum();
+        let taken = self.samples.last(count).count() as u64;
+        sum.checked_div(taken).map(Duration::from_micros)
+    }
+
     /// The 95th percentile; `None` before there are samples enough.
     pub(super) const fn p95(&self) -> Option<Duration> {
         self.p95

@@ -409,3 +409,21 @@ fn what_costs_more_or_fails_is_tried_ever_less_often() {
     tries.failed(at(5), false);
     assert!(tries.is_hopeful());
 }
+
+#[test]
+fn recent_mean_is_of_the_last_ten_samples_alone() {
+    let mut latency = Latency::new(at(0), 0, Duration::from_secs(60));
+    assert_eq!(latency.recent_mean(), Duration::from_secs(60));
+    latency.record(at(1), 0, Duration::from_secs(20));
+    assert_eq!(
+        latency.recent_mean(),
+        Duration::from_secs(40),
+        "fewer than ten"
+    );
+    // More than the window holds: the oldest are overwritten.
+    for number in 0..200 {
+        latency.record(at(2 + number), 0, Duration::from_millis(100 + number));
+    }
+    let mean = latency.recent_mean().as_secs_f64();
+    assert!((mean - 0.294_5).abs() < 0.001, "{mean}");
+}

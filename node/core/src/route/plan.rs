@@ -171,7 +171,8 @@ fn last_resort(
     };
     let reachable = all().filter(|candidate| {
         let reach = candidate.upstream.reach;
-        ask.allows(candidate) && (reach.takes_work() || reach == Reach::Silent)
+        let is_there = reach.takes_work() || reach == Reach::Silent;
+        is_there && !candidate.upstream.standing.is_disabled() && ask.allows(candidate)
     });
     let awake = reachable
         .clone()

@@ -23,14 +23,11 @@ impl Candidate {
 
     /// Whether its owner says that it answers nobody: a request that waits for it should go elsewhere.
     pub fn answers_nobody(&self) -> bool {
-        let is_silent = |standing| {
-            matches!(
-                standing,
-                Standing::Ejected { .. }
-                    | Standing::Suspect {
-                        reason: EjectionReason::Stall
-                    }
-            )
+        let is_silent = |standing: Standing| match standing {
+            // What it has it finishes.
+            Standing::Ejected { .. } => !standing.is_disabled(),
+            Standing::Suspect { reason } => reason == EjectionReason::Stall,
+            _ => false,
         };
         is_silent(self.upstream.standing) || self.model_standing.is_some_and(is_silent)
     }

@@ -1,7 +1,7 @@
 //! States of upstreams, models and peers: read from the view at each scrape.
 
 use grapevine_base::families::Families;
-use grapevine_core::view::{NodeView, UpstreamStatus, View};
+use grapevine_core::view::{NodeView, View};
 
 use super::super::labels::{ModelLabels, PeerLabels, UpstreamLabels};
 use super::super::usage::MODELS_MAX;
@@ -12,12 +12,11 @@ impl Inner {
     pub(super) fn read_models(&self, view: &View) {
         self.model_upstreams.clear();
         for (model, routes) in view.models.iter().take(MODELS_MAX) {
-            let usable: usize = routes.tiers.iter().map(|tier| tier.usable.len()).sum();
             let gen_ai_request_model = model.to_string();
             let labels = ModelLabels {
                 gen_ai_request_model,
             };
-            let usable = i64::try_from(usable).unwrap_or(i64::MAX);
+            let usable = i64::try_from(routes.usable()).unwrap_or(i64::MAX);
             self.model_upstreams.get_or_create(&labels).set(usable);
         }
     }
@@ -28,7 +27,7 @@ impl Inner {
                 node: node.name.to_string(),
                 upstream: status.fact.name.to_string(),
             };
-            let usable = is_usable(node, status);
+            let usable = node.may_use(status);
             self.upstream_usable
                 .get_or_create(&labels)
                 .set(i64::from(usable));
@@ -115,8 +114,4 @@ impl Inner {
             self.peer_residency_differs.clone(),
         );
     }
-}
-
-fn is_usable(node: &NodeView, status: &UpstreamStatus) -> bool {
-    status.fact.standing.is_ready() && node.reach.takes_work()
 }

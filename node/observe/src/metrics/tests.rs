@@ -88,6 +88,7 @@ fn node(name: &str) -> NodeView {
         cache: half_cached(),
         last_failure: None,
         percentiles: ByClass::default(),
+        checks: None,
     };
     let service = ServiceKey::new("a:x").expect("a valid key");
     NodeView {
@@ -359,6 +360,24 @@ fn kind_of_a_notice_is_one_that_is_shown_from_the_start() {
             notices::kind(&notice)
         );
         assert!(fresh.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn answer_that_broke_off_is_counted_as_such_beside_its_status() {
+    let metrics = Metrics::new("sgp", "singapore");
+    let broken = RequestRecord {
+        error: Some("upstream_broken_off"),
+        ..answered(MODEL)
+    };
+    metrics.request(&broken, &view());
+    let text = scraped(&metrics);
+    for line in [
+        "grapevine_requests_total{status=\"2xx\"} 1",
+        "grapevine_requests_ended_total{end=\"broken_off\"} 1",
+        "grapevine_requests_ended_total{end=\"failed\"} 0",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use grapevine_base::clock;
 use grapevine_base::exchange::RequestId;
 use grapevine_core::ids::ModelName;
+use grapevine_core::outcome::RequestEnd;
 use grapevine_core::request::FallbackStep;
 use http::Method;
 use http::uri::PathAndQuery;
@@ -44,6 +45,11 @@ impl RequestRecord {
             trace: None,
             forwarded_as: None,
         }
+    }
+
+    /// How it ended for its client: what every count of failures goes by.
+    pub fn end(&self) -> RequestEnd {
+        RequestEnd::of(self.status, self.error)
     }
 
     /// The model that answered: the last that stood in, else the one asked for.

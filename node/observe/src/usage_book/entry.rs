@@ -6,7 +6,7 @@ use grapevine_core::date::CalendarDay;
 use grapevine_core::ids::RegionName;
 
 use super::{Cell, UsageSum};
-use crate::ledger_row::{LedgerRow, outcome};
+use crate::ledger_row::LedgerRow;
 use crate::record::RequestRecord;
 
 /// What stands for a name that there is none of.
@@ -39,7 +39,7 @@ impl<'a> UsageEntry<'a> {
             region: served.map_or(region, |served| &served.region).as_str(),
             sum: UsageSum {
                 requests: 1,
-                failed: u64::from(outcome(record) != "ok"),
+                failed: u64::from(record.end().is_failed()),
                 tokens_in: record.tokens.input.unwrap_or_default(),
                 tokens_cached: record.tokens.cached.unwrap_or_default(),
                 tokens_out: record.tokens.output.unwrap_or_default(),
@@ -99,7 +99,7 @@ impl<'a> From<&'a LedgerRow> for UsageEntry<'a> {
             region: &row.region,
             sum: UsageSum {
                 requests: u64::from(is_request),
-                failed: u64::from(is_request && row.outcome != "ok"),
+                failed: u64::from(is_request && row.end().is_failed()),
                 tokens_in: row.tokens_in.unwrap_or_default(),
                 tokens_cached: row.tokens_cached.unwrap_or_default(),
                 tokens_out: row.tokens_out.unwrap_or_default(),

@@ -46,13 +46,15 @@ const figure = (title, name, about) => {
 };
 
 const boxes = {
-  requests: figure('Requests', 'plain', 'Requests that ended at this node, each second'),
-  failed: figure('Failures', 'failed', 'The share of requests that ended with 5xx or broke off, in the last minute'),
-  p50: figure('First byte, p50', 'plain', 'Half of the answered requests had their first byte by then'),
-  p99: figure('First byte, p99', 'slow', '99 of 100 answered requests had their first byte by then'),
-  mesh: figure('In flight', 'plain', 'Requests of clients that are in flight at this node'),
+  requests: figure('Requests, this node', 'plain', 'Requests that ended at this node, each second'),
+  failed: figure('Failures, this node', 'failed', 'The share of requests at this node that failed in the last minute: with 5xx, or broken off by an upstream or a node'),
+  p50: figure('First byte p50, this node', 'plain', 'Half of the requests answered here had their first byte by then'),
+  p99: figure('First byte p99, this node', 'slow', '99 of 100 requests answered here had their first byte by then'),
+  own: figure('In flight, this node', 'plain', 'Requests of clients that are in flight at this node'),
+  mesh: figure('In flight, mesh', 'plain', 'Requests in flight at the upstreams of all nodes, as far as this node knows; peers publish no rates'),
 };
 const underWay = [];
+const inMesh = [];
 byId('figures').append(...Object.values(boxes).map(({ box }) => box));
 
 /** Every line spans ten minutes, also of a node that is younger. */
@@ -61,7 +63,7 @@ const padded = (values) => [...Array(Math.max(0, SPAN - values.length)).fill(nul
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
-export const showFigures = ({ pulse, under_way }) => {
+export const showFigures = ({ pulse, under_way, regions }) => {
   const { requests, failed, p50_ms, p99_ms, interval_s, elapsed_s } = pulse;
   // The last interval is not over: with the one before it the rate is of 5 to 10 seconds.
   const seconds = Math.max(1, (requests.length > 1 ? interval_s : 0) + elapsed_s);
@@ -82,8 +84,10 @@ export const showFigures = ({ pulse, under_way }) => {
     text(box.unit, unit ? ` ${unit}` : '');
     draw(box.spark, padded(values), 10);
   }
-  underWay.push(under_way);
-  if (underWay.length > SPAN) underWay.shift();
-  text(boxes.mesh.value, count(under_way));
-  draw(boxes.mesh.spark, underWay.length > 1 ? underWay : [under_way, under_way], 4);
+  for (const [box, values, now] of [[boxes.own, underWay, under_way], [boxes.mesh, inMesh, sum(regions.map((it) => it.in_flight))]]) {
+    values.push(now);
+    if (values.length > SPAN) values.shift();
+    text(box.value, count(now));
+    draw(box.spark, values.length > 1 ? values : [now, now], 4);
+  }
 };

@@ -50,4 +50,5 @@ export const REASONS = {
   account: 'our account there has no money',
   stall: 'nothing comes from it',
   missing: 'it does not have the model',
+  disabled: 'its operator has taken it out of use',
 };

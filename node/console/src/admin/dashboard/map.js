@@ -61,9 +61,9 @@ const bow = (a, b, height) => {
 const TONES = ['good', 'warn', 'bad'];
 
 const tone = (node) => {
-  if (!node.live || node.reach === 'down') return 'bad';
-  if (node.reach === 'silent' || node.phase !== 'ready') return 'warn';
-  const usable = node.upstreams.filter((upstream) => upstream.state === 'healthy').length;
+  if (node.state === 'unreachable') return 'bad';
+  if (node.state !== 'ready') return 'warn';
+  const usable = node.upstreams.filter((upstream) => upstream.usable).length;
   if (node.upstreams.length && usable === 0) return 'bad';
   return usable < node.upstreams.length ? 'warn' : 'good';
 };
@@ -111,7 +111,7 @@ const label = (found) => {
 };
 
 /** Whether nothing can be sent to any of its nodes, whatever their upstreams. */
-const isGone = ({ nodes }) => nodes.every((node) => !node.live || node.reach === 'down');
+const isGone = ({ nodes }) => nodes.every((node) => node.state === 'unreachable');
 
 const drawPlaces = (found) => {
   const create = () => s('g', null, s('title'), s('circle', { class: 'halo', r: 10 }), s('circle', { class: 'core', r: 5 }), s('path', { class: 'cross', d: 'M-3 -3L3 3M-3 3L3 -3' }), s('text', { class: 'name' }), s('text', { class: 'rtt' }));
@@ -119,7 +119,7 @@ const drawPlaces = (found) => {
     attribute(group, 'class', `place ${place.tone} ${place.isSelf ? 'self' : ''} ${isGone(place) ? 'gone' : ''}`);
     attribute(group, 'transform', `translate(${place.x.toFixed(1)} ${place.y.toFixed(1)})`);
     const [title, , , , name, rtt] = group.children;
-    text(title, place.nodes.map((node) => `${node.name} (${node.region}): ${node.live ? 'alive' : 'dead'}, link ${node.reach}${node.rtt_ms ? `, ${milliseconds(node.rtt_ms)}` : ''}`).join('\n'));
+    text(title, place.nodes.map((node) => `${node.name} (${node.region}): ${node.state}, link ${node.reach}${node.rtt_ms ? `, ${milliseconds(node.rtt_ms)}` : ''}`).join('\n'));
     text(name, place.label ? place.name : '');
     text(rtt, place.label ? place.second : '');
     if (!place.label) return;

@@ -8,7 +8,7 @@ const body = table(byId('nodes'), 'Nodes: membership and forwarding', [
   ['Region'],
   ['Gossip', '', 'Whether membership considers it alive'],
   ['Forwarding', '', 'Whether requests can be sent to it over its link'],
-  ['Phase'],
+  ['State', '', 'Ready, joining, draining, or unreachable from this node'],
   ['Round trip', 'number', 'From this node'],
   ['Requests', '', 'Whether it answers requests of clients'],
   ['Services', 'models'],
@@ -43,8 +43,8 @@ const update = (row, node, mesh) => {
   setPill(cells[2], node.live ? 'good' : 'bad', node.live ? 'alive' : 'dead');
   if (isSelf) setPill(cells[3], 'idle', 'itself');
   else setPill(cells[3], ...(FORWARDING[node.reach] ?? ['idle', node.reach]));
-  text(cells[4], node.phase);
-  attribute(cells[4], 'data-tone', node.phase === 'ready' ? null : 'warn');
+  text(cells[4], node.state);
+  attribute(cells[4], 'data-tone', node.state === 'ready' ? null : node.state === 'unreachable' ? 'bad' : 'warn');
   text(cells[5], isSelf ? NONE : milliseconds(node.rtt_ms));
   text(cells[6], node.serves_requests === null ? NONE : node.serves_requests ? 'yes' : 'no');
   text(cells[7], node.services?.length ? node.services.join(', ') : NONE);

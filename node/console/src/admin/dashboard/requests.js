@@ -29,8 +29,8 @@ export const lastFailure = (node, upstream) => failures.get(`${node}/${upstream}
 
 const isTroubled = (record) => record.status >= 400 || record.error !== null || record.attempts.length > 1;
 const tone = (record) => {
-  if (record.status >= 500 || (record.status < 400 && record.error)) return 'bad';
-  return record.status >= 400 ? 'warn' : 'good';
+  if (record.failed) return 'bad';
+  return record.status >= 400 || record.error ? 'warn' : 'good';
 };
 
 /** Entry node, owner, upstream: the way of the answer, or of the last attempt where none came. */
@@ -114,6 +114,7 @@ const details = (record) => {
         fact('Translated', record.dialect?.replace('>', ' → ')),
         fact('Other models', record.fallbacks?.length ? record.fallbacks.map((step) => `${step.model} (${step.cause})`).join(' → ') : null),
         fact('Error', record.error),
+        fact('Ended', record.end?.replace('_', ' ')),
         fact('Added by this node', milliseconds(record.overhead_ms)),
         fact('Tokens', tokens),
         fact('Key', record.key),

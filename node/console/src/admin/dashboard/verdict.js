@@ -12,35 +12,50 @@ export const problems = (mesh) => {
   for (const reason of mesh.readiness.reasons) add('bad', `This node is not ready: ${reason}`, '#nodes-title');
   for (const it of fileProblems(mesh)) found.push({ ...it, href: '#nodes-title', isKept: true });
   for (const node of mesh.nodes) {
-    if (!node.live) add('bad', `${node.name} is dead to gossip`, '#nodes-title');
-    else if (node.reach === 'down') add('bad', `${node.name} is alive but has no link: requests cannot be forwarded to it`, '#nodes-title');
-    else if (node.reach === 'silent') add('warn', `The link to ${node.name} is silent: it gets no new requests`, '#nodes-title');
-    else if (node.phase === 'draining') add('warn', `${node.name} drains`, '#nodes-title');
+    if (node.state === 'unreachable') add('bad', `${node.name} is unreachable: ${unreachable(node)}`, '#nodes-title');
+    else if (!node.live) add('warn', `${node.name} is dead to gossip, while its link is up`, '#nodes-title');
+    else if (node.state === 'draining') add('warn', `${node.name} drains`, '#nodes-title');
   }
-  for (const node of mesh.nodes.filter((it) => it.live)) {
+  for (const node of mesh.nodes.filter((it) => it.state !== 'unreachable')) {
     for (const upstream of node.upstreams) {
       const name = `${node.name}/${upstream.name}`;
       const since = span(upstream.since_ms);
-      if (upstream.state === 'ejected' || upstream.state === 'probing') {
+      if (upstream.reason === 'disabled') {
+        add('warn', `${name} has been out of use for ${since}: ${REASONS.disabled}`, '#upstreams-title');
+      } else if (upstream.state === 'ejected' || upstream.state === 'probing') {
         add('bad', `${name} has been unhealthy for ${since}: ${REASONS[upstream.reason] ?? upstream.reason} (${upstream.reason})`, '#upstreams-title');
       } else if (upstream.state === 'suspect') {
         add('warn', `${name} is suspect, others go first: ${REASONS[upstream.reason] ?? upstream.reason} (${upstream.reason})`, '#upstreams-title');
       } else if (upstream.state === 'cooldown') add('warn', `${name} asked for a pause`, '#upstreams-title');
     }
   }
+  const { unserved, unserved_names } = mesh.summary.models;
+  const more = unserved - unserved_names.length;
+  if (unserved) add('bad', `No usable upstream for ${unserved_names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`, '#upstreams-title');
   for (const tasks of mesh.unserved) {
     add('warn', `${plural(tasks.waiting, 'task')} of ${tasks.service} ${tasks.store ? `in ${tasks.store}` : `at ${tasks.node}`}: no live node serves that`, '#tasks-title');
   }
   return found.sort((one, other) => (one.tone === 'bad' ? 0 : 1) - (other.tone === 'bad' ? 0 : 1));
 };
 
+/** Why nothing is sent to a node. */
+const unreachable = (node) => {
+  if (!node.live) return 'dead to gossip';
+  return node.reach === 'silent' ? 'its link is silent' : 'alive, but there is no link to it';
+};
+
+/** The mesh in a line, in the words of `grapevine status`. */
+const counts = ({ nodes, upstreams }) => {
+  const rest = ['joining', 'draining', 'unreachable'].filter((state) => nodes[state]).map((state) => `, ${nodes[state]} ${state}`);
+  return `${nodes.ready} of ${plural(nodes.all, 'node')} ready${rest.join('')}; ${upstreams.usable} of ${plural(upstreams.all, 'upstream')} usable`;
+};
+
 export const showVerdict = (mesh) => {
   const found = problems(mesh);
-  const { totals } = mesh;
   const tone = found.some((it) => it.tone === 'bad') ? 'bad' : found.length ? 'warn' : 'good';
   const verdict = byId('verdict');
   attribute(verdict, 'data-tone', tone);
-  const all = `${plural(totals.live, 'node')} alive, ${totals.usable} of ${plural(totals.upstreams, 'upstream')} usable`;
+  const all = counts(mesh.summary);
   text(verdict, found.length ? `${plural(found.length, 'problem')}: ${all}` : `All healthy: ${all}`);
   document.title = found.length ? `(${found.length}) grapevine · ${mesh.self}` : `grapevine · ${mesh.self}`;
   // What is wrong with the node's own files is shown nowhere below.

@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use grapevine_base::clock;
 use grapevine_core::Instant;
-use grapevine_core::fact::Phase;
 use grapevine_core::ids::StoreName;
-use grapevine_core::view::{NodeView, Reach, UpstreamStatus, View};
+use grapevine_core::view::{NodeState, NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
 use grapevine_observe::milliseconds;
 use grapevine_observe::pulse::{self, Bucket, Crowd, Tally};
 use grapevine_observe::record::RequestRecord;
 use serde_json::{Map, Value, json};
 
-use super::super::{Admin, limits, mesh};
+use super::super::{Admin, limits, mesh, summary};
 
 /// Nodes in an event: this one, those in trouble, the nearest.
 const NODES_MAX: usize = 128;
@@ -66,6 +65,7 @@ pub(super) fn picture(admin: &Admin, view: &View) -> Value {
     readiness.warnings.truncate(WARNINGS_MAX);
     let mut picture = of_view(view, now);
     mesh::add_credentials(&mut picture, &(admin.losses)().credentials);
+    summary::add_configured(&mut picture, &(admin.config)());
     for (key, value) in [
         ("time", json!(clock::wall().as_secs_f64())),
         ("version", json!(env!("CARGO_PKG_VERSION"))),
@@ -114,6 +114,7 @@ fn of_view(view: &View, now: Instant) -> Value {
         "self": view.node.as_str(),
         "region": view.region.as_str(),
         "totals": totals(view),
+        "summary": summary::to_json(view),
         "regions": regions(view),
         "nodes": shown,
         "unserved": unserved.collect::<Vec<_>>(),
@@ -128,9 +129,8 @@ fn sort_key(view: &View, node: &NodeView) -> (bool, bool, Duration) {
 }
 
 fn is_in_trouble(node: &NodeView) -> bool {
-    let is_silent = matches!(node.reach, Reach::Down | Reach::Silent);
-    let is_unusable = |it: &UpstreamStatus| !it.fact.standing.is_ready();
-    !node.live || is_silent || node.phase != Phase::Ready || node.upstreams.iter().any(is_unusable)
+    let is_unusable = |it: &UpstreamStatus| !node.may_use(it);
+    node.state() != NodeState::Ready || node.upstreams.iter().any(is_unusable)
 }
 
 /// As in `/mesh`, without what the page does not show; lists at most `room` upstreams, and subtracts them from it.
@@ -182,9 +182,7 @@ fn totals(view: &View) -> Value {
 
 /// Usable upstreams of a node.
 fn usable(node: &NodeView) -> usize {
-    let is_usable = |status: &&UpstreamStatus| {
-        status.fact.standing.is_ready() && node.reach.takes_work() && node.live
-    };
+    let is_usable = |status: &&UpstreamStatus| node.may_use(status);
     node.upstreams.iter().filter(is_usable).count()
 }
 
@@ -235,7 +233,7 @@ impl Region {
             |one: Option<Duration>, other: Option<Duration>| one.into_iter().chain(other).min();
         self.nodes += 1;
         self.live += u32::from(node.live);
-        self.reachable += u32::from(node.live && node.reach.takes_work());
+        self.reachable += u32::from(node.reach.takes_work());
         self.upstreams += node.upstreams.len();
         self.usable += usable(node);
         self.rtt = sooner(self.rtt, node.rtt);

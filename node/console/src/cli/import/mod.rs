@@ -37,11 +37,18 @@ enum From {
     ///
     /// Secrets in the file are not copied: the new file names variables instead. What cannot be carried
     /// over is listed on standard error and in comments of the new file, with its line and what to do instead.
-    ///
-    /// Exit codes: 0 everything was carried over; 3 the new file was written, and something was lost, has
-    /// changed its meaning, or is left to do; 1 nothing was written.
+    #[command(after_help = LITELLM)]
     Litellm(LitellmArgs),
 }
+
+const LITELLM: &str = command_help!(
+    ["grapevine import litellm config.yaml -o grapevine.yaml"],
+    [
+        "0  everything was carried over",
+        "1  nothing was written",
+        "3  the new file was written, and something was lost, has changed its meaning, or is left to do",
+    ]
+);
 
 #[derive(Clone, Debug, Args)]
 struct LitellmArgs {

@@ -14,7 +14,7 @@ use grapevine_keys::statement::KeyStatement;
 use grapevine_keys::token::{IssuedKey, KeyId};
 use serde_json::{Value, json};
 
-use super::super::admin_port::{ADMIN, AdminPort};
+use super::super::admin_port::{AdminArgs, AdminPort};
 use super::book;
 use super::rights::{RightsArgs, expiry};
 use super::{IssuerArgs, KeyCommandError};
@@ -27,12 +27,8 @@ struct NodeArgs {
     /// The mesh that they are for; asked of the node where it is not given
     #[arg(long, value_name = "MESH", value_parser = parse_mesh)]
     mesh: Option<MeshName>,
-    /// The admin address of any node of the mesh
-    #[arg(long, value_name = "URL", default_value = ADMIN)]
-    admin: String,
-    /// The token in its admin.token, or an issued key with the scope admin:operate; also GRAPEVINE_ADMIN_TOKEN
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// Print the signed statement instead of handing it to a node
     #[arg(long)]
     print: bool,
@@ -87,12 +83,8 @@ pub(super) struct ListArgs {
     issued: bool,
     #[command(flatten)]
     issuer: IssuerArgs,
-    /// The admin address of a node
-    #[arg(long, value_name = "URL", default_value = ADMIN)]
-    admin: String,
-    /// The token in its admin.token, or an issued key with the scope admin:read; also GRAPEVINE_ADMIN_TOKEN
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -114,7 +106,7 @@ impl NodeArgs {
         environment: &Environment,
     ) -> Result<String, KeyCommandError> {
         let issuer = self.issuer.read()?;
-        let port = AdminPort::new("--admin", &self.admin, self.token.as_deref(), environment);
+        let port = self.admin.port(environment);
         let mesh = match &self.mesh {
             Some(mesh) => mesh.clone(),
             None => mesh_of(&port)?,
@@ -229,7 +221,7 @@ pub(super) fn list(args: &ListArgs, environment: &Environment) -> Result<String,
         });
         return Ok(lines.collect::<Vec<_>>().join("\n"));
     }
-    let port = AdminPort::new("--admin", &args.admin, args.token.as_deref(), environment);
+    let port = args.admin.port(environment);
     let answer = port.get("/keys", &[])?;
     let known: Value = port.read(&answer)?;
     if args.json {

@@ -7,6 +7,7 @@
 mod admin;
 mod book;
 mod hash;
+mod help;
 mod issue;
 mod rights;
 
@@ -39,22 +40,30 @@ enum KeyCommand {
     ///
     /// The key is read from standard input, one line, so that it appears in no history and no list of
     /// processes: `printf %s "$KEY" | grapevine key hash`.
+    #[command(after_help = help::HASH)]
     Hash(hash::HashArgs),
     /// Make the issuing key, and print its public half for issued_keys.public_keys of every node
     ///
     /// It signs keys and revocations. Keep it off the nodes, and keep a copy: without it no key can be revoked.
+    #[command(after_help = help::INIT)]
     Init(issue::InitArgs),
     /// Issue a key: a token that every node of the mesh verifies alone
+    #[command(after_help = help::ISSUE)]
     Issue(issue::IssueArgs),
     /// Show what a token says; it is read from standard input, or given
+    #[command(after_help = help::SHOW)]
     Show(issue::ShowArgs),
     /// Revoke an issued key: every node refuses it from now on
+    #[command(after_help = help::REVOKE)]
     Revoke(admin::RevokeArgs),
     /// Put a static key, or change it, at every node, without their configuration files
+    #[command(after_help = help::PUT)]
     Put(admin::PutArgs),
     /// Remove a static key at every node, whatever their configuration files say
+    #[command(after_help = help::REMOVE)]
     Remove(admin::RemoveArgs),
     /// List the keys and statements that a node knows, or those that were issued here
+    #[command(after_help = help::LIST)]
     List(admin::ListArgs),
 }
 

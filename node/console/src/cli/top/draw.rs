@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use grapevine_base::page::LimitsEntry;
-use grapevine_base::table::{number as short, printable};
+use grapevine_base::table::{cut, number as short, printable};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph};
 
-use super::grid::{Column, Row, cut, lines};
+use super::grid::{Column, Row, lines};
 use super::rows::{NODES, Palette, REQUESTS, UPSTREAMS, node_rows, request_rows, upstream_rows};
 use super::state::{Top, TopView};
 
@@ -23,15 +23,15 @@ const LIMITED_NAMED: usize = 3;
 const KEYS: &str = "q quit  Tab/1-4 view  / filter  p pause  \u{2191}\u{2193} scroll  ? help";
 
 /// What `?` shows.
-const HELP: [&str; 15] = [
+const HELP: [&str; 16] = [
     "1, 2, 3, 4   all, nodes, upstreams, requests; Tab goes on",
     "/            show lines that hold a text; Enter keeps it, Esc drops it",
     "p            leave the screen as it is, until p again",
     "up, down     scroll; also j and k, Page Up and Page Down, Home",
     "q            end; also Esc and Ctrl-C",
     "",
-    "state        ready, joining, draining; silent: no answer for half a second;",
-    "             down: no link; dead: membership has given it up",
+    "state        ready, joining, draining; unreachable: membership has given it up,",
+    "             there is no link, or no answer for half a second",
     "rtt ms       round trip from the node that is asked",
     "sent/s       attempts per second that the node that is asked sent there",
     "ttft ms      time to the first byte of a stream, as its upstream's owner sees it",
@@ -39,6 +39,7 @@ const HELP: [&str; 15] = [
     "way          entry node > owner/upstream, or node/upstream at home",
     "why          why it was chosen, or why it failed",
     "tries        attempts of the request; `failed before` names those that failed",
+    "failed       5xx, or broken off before the end by an upstream or a node",
 ];
 
 /// Draws all of it.
@@ -46,11 +47,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, top: &Top, now: Instant) {
     let palette = Palette(top.in_colour);
     let rows = [
         Constraint::Length(1),
+        Constraint::Length(1),
         Constraint::Min(0),
         Constraint::Length(1),
     ];
-    let [head, body, foot] = Layout::vertical(rows).areas(frame.area());
+    let [head, second, body, foot] = Layout::vertical(rows).areas(frame.area());
     frame.render_widget(Paragraph::new(title(top, palette, now, head.width)), head);
+    frame.render_widget(Paragraph::new(traffic(top)), second);
     frame.render_widget(Paragraph::new(bottom(top, palette)), foot);
     if top.shows_help {
         let mut text: Vec<Line<'_>> = HELP.iter().map(|line| Line::raw(*line)).collect();
@@ -166,27 +169,11 @@ fn table(
 
 fn title(top: &Top, palette: Palette, now: Instant, width: u16) -> Line<'static> {
     let mesh = &top.page.mesh;
-    let live = mesh.nodes.iter().filter(|node| node.live).count();
-    let upstreams = || mesh.nodes.iter().flat_map(|node| &node.upstreams);
-    let usable = mesh.nodes.iter().filter(|node| node.live);
-    let healthy = usable
-        .flat_map(|node| &node.upstreams)
-        .filter(|upstream| matches!(&*upstream.state, "healthy" | "untested"))
-        .count();
-    let rates = top.rates.as_ref().map_or("- req/s".to_owned(), |rates| {
-        format!(
-            "{} req/s, {}/s failed",
-            short(Some(rates.requests)),
-            short(Some(rates.failed))
-        )
-    });
-    let text = format!(
-        "as {} sees it: {live}/{} nodes live, {healthy}/{} upstreams healthy, {rates}{}",
-        printable(&mesh.own),
-        mesh.nodes.len(),
-        upstreams().count(),
-        limited(&mesh.limits),
-    );
+    let counts = match &mesh.summary {
+        Some(summary) => summary.line(),
+        None => format!("{} nodes", mesh.nodes.len()),
+    };
+    let text = format!("as {} sees it: {counts}", printable(&mesh.own),);
     let age = top.age(now);
     let state = match &top.silence {
         Some(cause) => Some(format!(
@@ -206,6 +193,25 @@ fn title(top: &Top, palette: Palette, now: Instant, width: u16) -> Line<'static>
         ]),
         None => Line::raw(text),
     }
+}
+
+/// The rates of the node that is asked, named as its own, and what the whole mesh has in flight: peers publish no rates.
+fn traffic(top: &Top) -> Line<'static> {
+    let mesh = &top.page.mesh;
+    let rates = top.rates.as_ref().map_or("- req/s".to_owned(), |rates| {
+        format!(
+            "{} req/s, {}/s failed",
+            short(Some(rates.requests)),
+            short(Some(rates.failed))
+        )
+    });
+    let upstreams = mesh.nodes.iter().flat_map(|node| &node.upstreams);
+    let in_flight: u64 = upstreams.filter_map(|upstream| upstream.in_flight).sum();
+    let own = printable(&mesh.own);
+    let limited = limited(&mesh.limits);
+    Line::raw(format!(
+        "at {own} alone: {rates}; in the mesh: {in_flight} in flight{limited}"
+    ))
 }
 
 /// The keys that are being limited, the last refused first, with what is left at the node; nothing where there are none.

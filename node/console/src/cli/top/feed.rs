@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use grapevine_base::causes;
 use grapevine_base::page::MeshPage;
+use grapevine_core::outcome::RequestEnd;
 use reqwest::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -40,7 +41,7 @@ pub(super) struct Page {
 pub(super) struct TopCounts {
     /// Requests that ended at the node.
     pub(super) requests: u64,
-    /// Those of them that ended with a status from 400 on.
+    /// Those of them that failed: with a 5xx, or broken off by an upstream or a node.
     pub(super) failed: u64,
     /// Attempts by their upstream's owner and name.
     pub(super) attempts: BTreeMap<(String, String), u64>,
@@ -158,9 +159,9 @@ pub(super) fn counts(text: &str) -> TopCounts {
             .unwrap_or(0.0);
         // Counts are whole and far below what a float holds exactly.
         let value = value as u64;
-        if let Some(labels) = labels.strip_prefix("grapevine_requests_total{") {
+        if let Some(labels) = labels.strip_prefix("grapevine_requests_ended_total{") {
             counts.requests = counts.requests.saturating_add(value);
-            if label(labels, "status").is_some_and(|status| status.starts_with(['4', '5'])) {
+            if label(labels, "end").is_some_and(is_failed) {
                 counts.failed = counts.failed.saturating_add(value);
             }
         } else if let Some(labels) = labels.strip_prefix("grapevine_attempts_total{")
@@ -174,6 +175,12 @@ pub(super) fn counts(text: &str) -> TopCounts {
         }
     }
     counts
+}
+
+fn is_failed(end: &str) -> bool {
+    let ends = RequestEnd::ALL.into_iter();
+    ends.filter(|it| it.is_failed())
+        .any(|it| it.as_str() == end)
 }
 
 /// The value of a label; values hold no quotes.

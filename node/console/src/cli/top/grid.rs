@@ -3,7 +3,7 @@
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-use grapevine_base::table::Side;
+use grapevine_base::table::{Side, cut, fit};
 
 /// Blanks between columns.
 const GAP: usize = 2;
@@ -91,17 +91,8 @@ pub(super) fn lines(
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     });
     let mut widths: Vec<usize> = natural.collect();
-    let gaps = GAP * shown.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > width {
-        let cuttable = shown
-            .iter()
-            .zip(&mut widths)
-            .filter(|(index, width)| columns[**index].least.is_some_and(|least| **width > least));
-        let Some((_, widest)) = cuttable.max_by_key(|(_, width)| **width) else {
-            break;
-        };
-        *widest -= 1;
-    }
+    let least: Vec<Option<usize>> = shown.iter().map(|index| columns[*index].least).collect();
+    fit(&mut widths, &least, width);
     let line = |cells: &[String], style: Style| {
         let mut text = String::new();
         for (place, (index, width)) in shown.iter().zip(&widths).enumerate() {
@@ -121,14 +112,4 @@ pub(super) fn lines(
     std::iter::once(line(&titles, heading))
         .chain(rows)
         .collect()
-}
-
-/// `text` in at most `width` characters.
-pub(super) fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('\u{2026}');
-    short
 }

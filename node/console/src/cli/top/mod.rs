@@ -24,11 +24,8 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 
 use self::feed::{Feed, FeedUpdate};
 use self::state::{Press, Top};
-use super::admin_port::{ADMIN, AdminPort};
+use super::admin_port::AdminArgs;
 use super::{fail, paint};
-
-/// The flag that names the admin port.
-const FLAG: &str = "--admin";
 
 /// How long the loop waits for a key before it looks for updates.
 const KEY_WAIT: Duration = Duration::from_millis(100);
@@ -38,12 +35,8 @@ const KEY_WAIT: Duration = Duration::from_millis(100);
 /// The exit code is 0 when somebody ended it, and 1 when there was nothing to show or no terminal to show it on.
 #[derive(Clone, Debug, Args)]
 pub struct TopArgs {
-    /// The node's admin address, as in admin.listen
-    #[arg(long, value_name = "URL", default_value = ADMIN)]
-    pub admin: String,
-    /// The node's admin token; also GRAPEVINE_ADMIN_TOKEN
-    #[arg(long, value_name = "TOKEN")]
-    pub token: Option<String>,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 /// Shows the mesh until somebody ends it.
@@ -53,7 +46,7 @@ pub fn run(args: &TopArgs, environment: &Environment) -> ExitCode {
             "top needs a terminal; elsewhere use `grapevine status`, or `grapevine status --json`",
         );
     }
-    let port = AdminPort::new(FLAG, &args.admin, args.token.as_deref(), environment);
+    let port = args.admin.port(environment);
     // Asked once before the screen is taken, so that an error goes to stderr as usual.
     let first = match feed::first(&port) {
         Ok(first) => first,

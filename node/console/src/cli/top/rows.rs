@@ -90,25 +90,14 @@ pub(super) fn node_rows(top: &Top, palette: Palette) -> Vec<Row> {
 
 fn node_row(top: &Top, node: &NodeEntry, palette: Palette) -> Row {
     let is_own = node.name == top.page.mesh.own;
-    let reach = node
-        .reach
-        .as_deref()
-        .filter(|reach| !is_own && *reach != "open");
-    let state = match (node.live, reach) {
-        (false, _) => "dead".to_owned(),
-        (true, Some(reach)) if node.phase == "ready" => printable(reach),
-        (true, _) => printable(&node.phase),
-    };
+    let state = node.shown_state();
     let style = match state.as_str() {
         "ready" => Style::new(),
-        "dead" | "down" | "closed" => palette.bad(),
+        "unreachable" => palette.bad(),
         _ => palette.warning(),
     };
-    let healthy = node
-        .upstreams
-        .iter()
-        .filter(|upstream| matches!(&*upstream.state, "healthy" | "untested"))
-        .count();
+    let usable = node.upstreams.iter().filter(|it| it.usable == Some(true));
+    let usable = usable.count();
     let in_flight: u64 = node
         .upstreams
         .iter()
@@ -141,7 +130,7 @@ fn node_row(top: &Top, node: &NodeEntry, palette: Palette) -> Row {
         } else {
             short(node.rtt_ms)
         },
-        format!("{healthy}/{}", node.upstreams.len()),
+        format!("{usable}/{}", node.upstreams.len()),
         in_flight.to_string(),
         short(sent),
         serves.to_owned(),
@@ -161,11 +150,13 @@ pub(super) fn upstream_rows(top: &Top, palette: Palette) -> Vec<Row> {
 }
 
 fn upstream_row(top: &Top, node: &NodeEntry, upstream: &UpstreamEntry, palette: Palette) -> Row {
-    let gone = (!node.live).then_some("its node is dead");
+    let gone = match upstream.reported_state.as_deref() {
+        Some(last) if upstream.state == "unreachable" => Some(format!("was {last}")),
+        _ => None,
+    };
     let style = match upstream.state.as_str() {
-        _ if gone.is_some() => palette.bad(),
         "healthy" | "untested" => Style::new(),
-        "ejected" => palette.bad(),
+        "ejected" | "unreachable" => palette.bad(),
         _ => palette.warning(),
     };
     let errors = upstream.error_rate.filter(|share| share.is_finite());
@@ -183,7 +174,8 @@ fn upstream_row(top: &Top, node: &NodeEntry, upstream: &UpstreamEntry, palette: 
         printable(&node.name),
         printable(&upstream.name),
         printable(&upstream.state),
-        gone.or(upstream.reason.as_deref())
+        gone.as_deref()
+            .or(upstream.reason.as_deref())
             .map_or(String::new(), printable),
         short(upstream.ttft_ms),
         short(upstream.p99_ms),
@@ -206,7 +198,7 @@ pub(super) fn request_rows(top: &Top, palette: Palette) -> Vec<Row> {
 
 fn request_row(entry: &RequestEntry, own: &str, palette: Palette) -> Row {
     let style = match entry.status {
-        500.. => palette.bad(),
+        _ if entry.failed => palette.bad(),
         400.. => palette.warning(),
         _ if entry.attempts.len() > 1 => palette.warning(),
         _ => Style::new(),

@@ -1,11 +1,8 @@
 //! The end of a request that nobody ended: its client went away, and everything was dropped.
 
-use grapevine_core::outcome::Outcome;
+use grapevine_core::outcome::{CLIENT_GONE, Outcome};
 
 use super::Track;
-
-/// The status of a request whose client went away before it got one (nginx's custom).
-const CLIENT_GONE: u16 = 499;
 
 impl Drop for Track {
     fn drop(&mut self) {

@@ -8,26 +8,26 @@ use serde_json::json;
 
 use super::draw::draw;
 use super::feed::{FeedUpdate, Page, TopCounts, counts};
-use super::grid::cut;
 use super::state::{Press, Top, TopView};
 use crate::cli::records::RequestsPage;
 
 /// Three nodes, of which one is dead and one has an ejected upstream, with eight requests.
 fn page(requests_total: u64) -> Page {
     let mesh = json!({"self": "usa-1", "nodes": [
-        {"name": "eur-1", "region": "eur", "live": true, "phase": "ready", "reach": "open", "rtt_ms": 83.2,
+        {"name": "eur-1", "region": "eur", "state": "ready", "live": true, "phase": "ready", "reach": "open", "rtt_ms": 83.2,
          "serves_requests": true, "services": ["workflow:process"], "upstreams": [
-            {"name": "primary", "state": "healthy", "models": ["gpt-4o", "gpt-4o-mini"], "ttft_ms": 310.2,
+            {"name": "primary", "state": "healthy", "usable": true, "models": ["gpt-4o", "gpt-4o-mini"], "ttft_ms": 310.2,
              "p99_ms": 913.0, "answer_ms": 4210.0, "error_rate": 0.0, "in_flight": 7, "in_flight_max": 1024}]},
-        {"name": "sgp-1", "region": "sgp", "live": false, "phase": "ready", "reach": "down", "rtt_ms": 163.0,
+        {"name": "sgp-1", "region": "sgp", "state": "unreachable", "live": false, "phase": "ready", "reach": "down", "rtt_ms": 163.0,
          "serves_requests": true, "services": [], "upstreams": [
-            {"name": "primary", "state": "healthy", "models": ["gpt-4o"], "in_flight": 0, "in_flight_max": 64}]},
-        {"name": "usa-1", "region": "usa", "live": true, "phase": "ready", "rtt_ms": null,
+            {"name": "primary", "state": "unreachable", "reported_state": "healthy", "models": ["gpt-4o"], "in_flight": 0, "in_flight_max": 64}]},
+        {"name": "usa-1", "region": "usa", "state": "ready", "live": true, "phase": "ready", "rtt_ms": null,
          "serves_requests": true, "services": ["workflow:process", "async-task:process"], "upstreams": [
             {"name": "primary", "state": "ejected", "reason": "connect", "models": ["gpt-4o"], "ttft_ms": 61.4,
              "error_rate": 0.5, "in_flight": 3, "in_flight_max": 1024},
             {"name": "standby", "state": "probing", "reason": "server-error", "models": ["*"], "ttft_ms": 9.25,
-             "p99_ms": 20.0, "error_rate": 0.0, "in_flight": 0, "in_flight_max": 8}]}]});
+             "p99_ms": 20.0, "error_rate": 0.0, "in_flight": 0, "in_flight_max": 8}]}],
+        "summary": {"nodes": {"all": 3, "ready": 2, "unreachable": 1}, "upstreams": {"all": 4, "usable": 1}}});
     let requests: Vec<_> = (0..8_u64).map(request).collect();
     let page: RequestsPage = serde_json::from_value(json!({ "requests": requests })).unwrap();
     let attempts = [(
@@ -120,7 +120,7 @@ fn help_fits_80_columns() {
 }
 
 #[test]
-fn first_line_names_three_keys_that_are_limited_and_counts_the_rest() {
+fn second_line_names_three_keys_that_are_limited_and_counts_the_rest() {
     let (mut top, now) = top();
     let limited: Vec<_> = ["app", "batch", "gvk_5b", "web"]
         .into_iter()
@@ -131,9 +131,9 @@ fn first_line_names_three_keys_that_are_limited_and_counts_the_rest() {
         serde_json::from_value(json!({"limited_total": 9, "limited": limited})).unwrap();
     top.take(FeedUpdate::Page(Box::new(page)), now);
     let shown = screen(&top, now, (200, 24));
-    let first = shown.lines().next().unwrap();
+    let second = shown.lines().nth(1).unwrap();
     let expected = "; limited: app (4 requests here), batch (4 requests here), gvk_5b (4 requests here) and 6 more";
-    assert!(first.ends_with(expected), "{first}");
+    assert!(second.ends_with(expected), "{second}");
 }
 
 #[test]
@@ -224,19 +224,13 @@ fn any_size_is_drawn() {
 #[test]
 fn counts_are_read_from_metrics_and_the_rest_is_ignored() {
     let text = "# TYPE x counter\n\
-        grapevine_requests_total{status=\"2xx\"} 7\ngrapevine_requests_total{status=\"5xx\"} 2 123\n\
+        grapevine_requests_total{status=\"2xx\"} 9\n\
+        grapevine_requests_ended_total{end=\"answered\"} 5\ngrapevine_requests_ended_total{end=\"refused\"} 1\n\
+        grapevine_requests_ended_total{end=\"failed\"} 2 123\ngrapevine_requests_ended_total{end=\"broken_off\"} 1\n\
         grapevine_attempts_total{node=\"usa\",upstream=\"a\",outcome=\"answered\"} 5\n\
         grapevine_attempts_total{node=\"usa\",upstream=\"a\",outcome=\"reset\"} 1\n\
-        grapevine_attempts_total{broken 3\ngrapevine_requests_total{status=\"2xx\"} nan\nother{a=\"b\"} 9\n# EOF\n";
+        grapevine_attempts_total{broken 3\ngrapevine_requests_ended_total{end=\"answered\"} nan\nother{a=\"b\"} 9\n# EOF\n";
     let counts = counts(text);
-    assert_eq!((counts.requests, counts.failed), (9, 2));
+    assert_eq!((counts.requests, counts.failed), (9, 3));
     assert_eq!(counts.attempts[&("usa".to_owned(), "a".to_owned())], 6);
-}
-
-#[test]
-fn cut_text_is_marked() {
-    assert_eq!(
-        (cut("abc", 3).as_str(), cut("abcd", 3).as_str()),
-        ("abc", "ab\u{2026}")
-    );
 }
