@@ -152,6 +152,7 @@ for (const line of [
   'warn: The certificate mesh expires in 3 d 0 h',
   'warn: Changes on disk wait for a restart of this node: mesh, tasks',
 ]) assert.ok(listed.includes(line), `${line} is not in\n${listed.join('\n')}`);
+assert.match(await page.textContent('#footer'), /configuration 0123456789ab, loaded 2 h 0 min ago · certificates: mesh until 2026-09-21, mesh_ca until 2033-05-18, public until 2026-09-21$/);
 await pictures('thirty');
 assert.deepEqual([...hosts], [new URL(url).host]);
 assert.deepEqual(complaints, []);

@@ -5,7 +5,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use grapevine_base::own_files::FailedReload;
 use grapevine_base::{causes, clock};
 use grapevine_config::checked::TlsConfig;
 use grapevine_config::watch::{ConfigWatch, LOOK_INTERVAL, reload};
@@ -14,77 +16,130 @@ use grapevine_core::engine::Event;
 use grapevine_http::ingress;
 use grapevine_mesh::Credentials;
 use grapevine_observe::log;
+use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::{App, NodeStartError, accounts, own_files, translate};
 
+/// How often a configuration that was refused is tried again. The reason may lie in a file that only the refused one
+/// names, such as a new certificate, which is not watched.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Signals when to read the configuration again.
-pub(super) struct Reloads(Option<ConfigWatch>);
+pub(super) struct Reloads {
+    /// `None` where files and signals cannot be watched.
+    watch: Option<ConfigWatch>,
+    retry: Retry,
+}
+
+/// Whether the last reload is to be tried again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    /// It succeeded, or there was none.
+    No,
+    /// At this moment.
+    At(Instant),
+    /// Now: nothing that is watched has changed since it was refused.
+    Due,
+}
+
+/// Why a configuration was not taken up, or not as a whole.
+struct Refusal {
+    file_hash: Option<String>,
+    error: String,
+}
 
 impl Reloads {
     pub(super) fn of(sources: &Sources, config: &Config) -> Self {
         let watch = ConfigWatch::new(grapevine_config::files(sources, config), LOOK_INTERVAL);
-        Self(
-            watch
+        Self {
+            watch: watch
                 .inspect_err(|error| warn!(%error, "configuration is not watched"))
                 .ok(),
-        )
+            retry: Retry::No,
+        }
     }
 
     /// Waits for the next reason. Dropping the future loses none.
     pub(super) async fn next(&mut self) {
-        match &mut self.0 {
-            Some(watch) => {
-                watch.changed().await;
+        let retry = self.retry;
+        let retried = async {
+            match retry {
+                Retry::No => std::future::pending().await,
+                Retry::At(at) => sleep_until(at).await,
+                Retry::Due => {}
             }
-            None => std::future::pending().await,
+        };
+        let changed = async {
+            match &mut self.watch {
+                Some(watch) => watch.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = changed => self.retry = Retry::No,
+            () = retried => self.retry = Retry::Due,
         }
     }
 }
 
 impl App {
-    /// Applies a new configuration, or logs why not and keeps the old one.
+    /// Applies a new configuration, or logs why not and keeps the old one. A refusal that is the same again is no news.
     ///
     /// # Errors
-    /// Why not, as it was logged.
+    /// Why not.
     pub(super) fn reload(&mut self, reloads: &mut Reloads) -> Result<(), String> {
-        let files = self.readiness.files().clone();
-        let loaded = match reload(&self.config, &self.sources) {
-            Ok(loaded) => loaded,
-            Err(problems) => {
-                error!(%problems, "the new configuration has problems, the old one stays in use");
-                let hash = problems.file_hash().map(str::to_owned);
-                let reason = problems.to_string();
-                files.refused(hash, &reason, clock::wall());
-                return Err(reason);
+        let is_retry = reloads.retry == Retry::Due;
+        reloads.retry = Retry::No;
+        let Err(refusal) = self.try_reload(is_retry) else {
+            if let Some(watch) = &mut reloads.watch {
+                watch.set_files(grapevine_config::files(&self.sources, &self.config));
             }
+            info!(
+                upstreams = self.config.upstreams.len(),
+                "configuration reloaded"
+            );
+            return Ok(());
         };
-        for warning in &loaded.warnings {
-            warn!(%warning, "configuration");
+        reloads.retry = Retry::At(Instant::now() + RETRY_INTERVAL);
+        let files = self.readiness.files();
+        let known = files.config();
+        files.refused(refusal.file_hash, &refusal.error, clock::wall());
+        let reason = |failed: FailedReload| (failed.error, failed.file_hash);
+        let now = files.config().failed.clone().map(reason);
+        if !is_retry || known.failed.clone().map(reason) != now {
+            error!(error = refusal.error, "the new configuration is refused, the old one stays in use");
         }
-        let hash = loaded.config.file_hash.clone();
+        Err(refusal.error)
+    }
+
+    fn try_reload(&mut self, is_retry: bool) -> Result<(), Refusal> {
+        let loaded = reload(&self.config, &self.sources).map_err(|problems| Refusal {
+            file_hash: problems.file_hash().map(str::to_owned),
+            error: problems.to_string(),
+        })?;
+        if !is_retry {
+            for warning in &loaded.warnings {
+                warn!(%warning, "configuration");
+            }
+        }
+        let file_hash = loaded.config.file_hash.clone();
         let has_taken_all = match self.take(loaded.config) {
             Ok(has_taken_all) => has_taken_all,
             Err(error) => {
-                error!(%error, "the new configuration cannot be used, the old one stays in use");
-                let reason = causes::joined(&error);
-                files.refused(hash, &reason, clock::wall());
-                return Err(reason);
+                let error = causes::joined(&error);
+                return Err(Refusal { file_hash, error });
             }
         };
-        own_files::taken(&self.config, loaded.pending_restart, &files);
-        if !has_taken_all {
-            error!("{ENGINE_BUSY}");
-            files.refused(hash, ENGINE_BUSY, clock::wall());
+        let files = self.readiness.files();
+        own_files::taken(&self.config, loaded.pending_restart, files);
+        match has_taken_all {
+            true => Ok(()),
+            false => Err(Refusal {
+                file_hash,
+                error: ENGINE_BUSY.to_owned(),
+            }),
         }
-        if let Some(watch) = &mut reloads.0 {
-            watch.set_files(grapevine_config::files(&self.sources, &self.config));
-        }
-        info!(
-            upstreams = self.config.upstreams.len(),
-            "configuration reloaded"
-        );
-        Ok(())
     }
 
     /// Whether all of it was taken; else the engine still has the old rules or upstreams.
@@ -132,7 +187,7 @@ impl App {
 
 /// What is said when a full queue kept the engine from a part of a new configuration.
 const ENGINE_BUSY: &str =
-    "the engine is too busy to take the new rules or upstreams; send SIGHUP again";
+    "the engine is too busy to take the new rules or upstreams; they are tried again within 30 s";
 
 /// The public certificate and key.
 pub(super) fn public_tls(tls: &TlsConfig) -> Result<Arc<rustls::ServerConfig>, NodeStartError> {

@@ -28,8 +28,10 @@ pub struct NodeArgs {
         help = "The public address of the API [listen]"
     )]
     listen: Option<String>,
-    /// Let everyone use the API while there are no keys, from other machines too [open]
-    #[arg(long)]
+    #[arg(
+        long,
+        help = "Let everyone use the API while there are no keys, from other machines too [open]"
+    )]
     open: bool,
     /// The operator's address [admin.listen]
     #[arg(long, value_name = "IP:PORT")]

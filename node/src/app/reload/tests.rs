@@ -1,9 +1,5 @@
 //! A running node whose files change.
 
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use grapevine_base::authority::{Authority, Issued, create};
 use grapevine_base::readiness::Readiness;
 use grapevine_config::{Environment, Flags, load};
@@ -11,6 +7,8 @@ use grapevine_core::ids::{MeshName, NodeName};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 
 use super::*;
 
@@ -173,4 +171,36 @@ async fn broken_file_and_changes_that_wait_are_said_until_they_are_gone() {
     app.reload(&mut reloads);
     assert_eq!(warnings(&app.readiness), [""; 0]);
     assert_eq!(files.config().file_hash, started.file_hash);
+}
+
+#[tokio::test]
+async fn refused_configuration_is_tried_again_though_what_it_lacks_is_not_watched() {
+    let folder = NodeFolder::new("retried", 300);
+    let (mut app, mut reloads) = folder.start().await;
+    // Time alone is the reason to try again.
+    reloads.watch = None;
+    // A file that the running configuration does not name.
+    let text = std::fs::read_to_string(folder.path.join("grapevine.yaml")).expect("a file");
+    folder.write(
+        "grapevine.yaml",
+        &text.replace("tls: {cert: node.pem", "tls: {cert: new.pem"),
+    );
+    app.reload(&mut reloads);
+    assert!(warnings(&app.readiness)[0].contains("new.pem"));
+    let is_set = |reloads: &Reloads| matches!(reloads.retry, Retry::At(_));
+    assert!(is_set(&reloads), "it is tried again");
+    reloads.retry = Retry::At(Instant::now());
+    reloads.next().await;
+    assert!(reloads.retry == Retry::Due, "time has passed, nothing else");
+    app.reload(&mut reloads);
+    assert!(is_set(&reloads), "it is refused again");
+    folder.write(
+        "new.pem",
+        &std::fs::read_to_string(folder.path.join("node.pem")).expect("a file"),
+    );
+    reloads.retry = Retry::At(Instant::now());
+    reloads.next().await;
+    app.reload(&mut reloads);
+    assert!(reloads.retry == Retry::No);
+    assert_eq!(warnings(&app.readiness), [""; 0]);
 }

@@ -22,3 +22,12 @@ export const fileProblems = (mesh) => {
   }
   return found;
 };
+
+/** The configuration that runs, and until when certificates are valid, as sentences for the foot of the page. */
+export const fileNotes = (mesh) => {
+  const { config, certificates = [] } = mesh;
+  const notes = config?.file_hash ? [`configuration ${config.file_hash}, loaded ${span(config.loaded_ms_ago)} ago`] : [];
+  const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
+  const dates = certificates.map((it) => `${it.used_for} until ${day(it.not_after)}`);
+  return dates.length ? [...notes, `certificates: ${dates.join(', ')}`] : notes;
+};

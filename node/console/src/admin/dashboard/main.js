@@ -1,6 +1,7 @@
 // Wires the page: passes events of /live to each part, and shows the state of the connection on top.
 import { attribute, byId, text } from './dom.js';
 import { showFigures } from './figures.js';
+import { fileNotes } from './files.js';
 import { clock, span } from './format.js';
 import { showLimits } from './limits.js';
 import { showMap } from './map.js';
@@ -31,7 +32,7 @@ const failed = (error) => {
 const show = () => {
   const names = [mesh.self, mesh.region !== mesh.self && mesh.region, mesh.worker_mode && `mode ${mesh.worker_mode}`];
   text(byId('here'), names.filter(Boolean).join(' · '));
-  text(byId('footer'), `grapevine ${mesh.version} · the mesh as ${mesh.self} sees it at ${clock(mesh.time)}`);
+  text(byId('footer'), [`grapevine ${mesh.version}`, `the mesh as ${mesh.self} sees it at ${clock(mesh.time)}`, ...fileNotes(mesh)].join(' · '));
   for (const part of [showVerdict, showFigures, showMap, showRegions, showUpstreams, showLimits, showNodes]) part(mesh);
   attribute(byId('main'), 'aria-busy', null);
 };
