@@ -43,7 +43,7 @@ pub struct UpstreamStatus {
     pub fact: Arc<UpstreamFact>,
     /// When that was received.
     pub reported_at: Instant,
-    /// Since when it has been healthy, cooling down, or ejected ([`Standing::is_alike`]), as received here.
+    /// Since when it has been healthy, cooling down, or ejected ([`crate::fact::Standing::is_alike`]), as received here.
     pub stands_since: Instant,
     /// When it is tried again. Of an ejected upstream only its owner knows it; `None` where nobody waits.
     pub again_at: Option<Instant>,
