@@ -108,7 +108,10 @@ impl App {
         let reason = |failed: FailedReload| (failed.error, failed.file_hash);
         let now = files.config().failed.clone().map(reason);
         if !is_retry || known.failed.clone().map(reason) != now {
-            error!(error = refusal.error, "the new configuration is refused, the old one stays in use");
+            error!(
+                error = refusal.error,
+                "the new configuration is refused, the old one stays in use"
+            );
         }
         Err(refusal.error)
     }

@@ -132,7 +132,7 @@ async fn renewed_certificates_are_taken_up_and_their_dates_shown() {
         "{found:?}"
     );
     folder.issue(300);
-    app.reload(&mut reloads);
+    assert_eq!(app.reload(&mut reloads), Ok(()));
     assert_eq!(warnings(&app.readiness), [""; 0]);
     let after = folder.certificate();
     assert!(after != before);
@@ -150,7 +150,7 @@ async fn broken_file_and_changes_that_wait_are_said_until_they_are_gone() {
     let started = files.config();
     assert!(started.file_hash.is_some() && started.failed.is_none());
     folder.write_config("routing: {attempts: many}\n");
-    app.reload(&mut reloads);
+    assert!(app.reload(&mut reloads).is_err());
     let found = warnings(&app.readiness);
     assert!(
         found.len() == 1 && found[0].starts_with("config: the last reload failed"),
@@ -162,13 +162,13 @@ async fn broken_file_and_changes_that_wait_are_said_until_they_are_gone() {
     assert_eq!(status.file_hash, started.file_hash, "the one that runs");
     assert!(failed.file_hash.is_some() && failed.file_hash != started.file_hash);
     folder.write_config("workers: 1023\nlimits: {waiting: 7}\n");
-    app.reload(&mut reloads);
+    assert_eq!(app.reload(&mut reloads), Ok(()));
     assert_eq!(
         warnings(&app.readiness),
         ["config: changes on disk wait for a restart: limits.waiting, workers"]
     );
     folder.write_config("");
-    app.reload(&mut reloads);
+    assert_eq!(app.reload(&mut reloads), Ok(()));
     assert_eq!(warnings(&app.readiness), [""; 0]);
     assert_eq!(files.config().file_hash, started.file_hash);
 }
@@ -185,14 +185,14 @@ async fn refused_configuration_is_tried_again_though_what_it_lacks_is_not_watche
         "grapevine.yaml",
         &text.replace("tls: {cert: node.pem", "tls: {cert: new.pem"),
     );
-    app.reload(&mut reloads);
+    assert!(app.reload(&mut reloads).is_err());
     assert!(warnings(&app.readiness)[0].contains("new.pem"));
     let is_set = |reloads: &Reloads| matches!(reloads.retry, Retry::At(_));
     assert!(is_set(&reloads), "it is tried again");
     reloads.retry = Retry::At(Instant::now());
     reloads.next().await;
     assert!(reloads.retry == Retry::Due, "time has passed, nothing else");
-    app.reload(&mut reloads);
+    assert!(app.reload(&mut reloads).is_err());
     assert!(is_set(&reloads), "it is refused again");
     folder.write(
         "new.pem",
@@ -200,7 +200,7 @@ async fn refused_configuration_is_tried_again_though_what_it_lacks_is_not_watche
     );
     reloads.retry = Retry::At(Instant::now());
     reloads.next().await;
-    app.reload(&mut reloads);
+    assert_eq!(app.reload(&mut reloads), Ok(()));
     assert!(reloads.retry == Retry::No);
     assert_eq!(warnings(&app.readiness), [""; 0]);
 }
