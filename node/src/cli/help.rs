@@ -1,4 +1,4 @@
-//! What stands below the help of each command, but for those with commands of their own.
+//! What stands below the help of the program and of each of its commands.
 
 use grapevine_console::command_help;
 
@@ -132,4 +132,63 @@ pub(super) const MAN: &str = command_help!(
         "grapevine man --out /usr/local/share/man/man1"
     ],
     ["0  the pages are written", "1  they are not"]
+);
+
+pub(super) const PROGRAM: &str = command_help!(
+    [
+        "grapevine demo",
+        "grapevine node -c grapevine.yaml",
+        "grapevine status"
+    ],
+    [
+        "0  what was asked for was done",
+        "1  it was not; the error is on standard error",
+        "3  see status --check and import",
+        "4  see status --check"
+    ]
+);
+
+pub(super) const UPSTREAM: &str = command_help!(
+    [
+        "grapevine upstream disable openai",
+        "grapevine upstream enable openai"
+    ],
+    [
+        "0  it is out of use, or in use again",
+        "1  the node did not answer, or has no such upstream"
+    ]
+);
+
+pub(super) const TASKS: &str = command_help!(
+    [
+        "grapevine tasks list --state dead",
+        "grapevine tasks requeue task_01hx"
+    ],
+    ["0  the node did what was asked", "1  it did not"]
+);
+
+pub(super) const IMPORT: &str = command_help!(
+    ["grapevine import litellm config.yaml -o grapevine.yaml"],
+    [
+        "0  everything was carried over",
+        "1  nothing was written",
+        "3  something was lost, has changed its meaning, or is left to do"
+    ]
+);
+
+pub(super) const CA: &str = command_help!(
+    [
+        "grapevine ca init --out ca --mesh prod",
+        "grapevine ca issue --ca ca --name sgp-1 --out certificates"
+    ],
+    ["0  the files are written", "1  they are not"]
+);
+
+pub(super) const KEY: &str = command_help!(
+    [
+        "grapevine key init --out issuer.key",
+        "grapevine key issue --mesh prod --name app --expires 90d",
+        "grapevine key list"
+    ],
+    ["0  what was asked for was done", "1  it was not"]
 );

@@ -28,7 +28,8 @@ use grapevine_tasks::hub::ServiceRegistry;
     name = "grapevine",
     version,
     arg_required_else_help = true,
-    propagate_version = true
+    propagate_version = true,
+    after_help = help::PROGRAM
 )]
 pub struct Cli {
     /// What to do.
@@ -61,6 +62,7 @@ pub enum Command {
     #[command(after_help = help::CONFIG)]
     Config(operate::OperateArgs),
     /// Take an upstream of a node out of use, or give it back
+    #[command(after_help = help::UPSTREAM)]
     Upstream(operate::UpstreamArgs),
     /// Show the log level of a running node, or change it
     #[command(after_help = help::LOG)]
@@ -75,21 +77,25 @@ pub enum Command {
     #[command(after_help = help::USAGE)]
     Usage(usage::UsageArgs),
     /// List, show, cancel and requeue background tasks
+    #[command(after_help = help::TASKS)]
     Tasks(tasks::TasksArgs),
     /// Show where a node would send a client's request, and why nowhere else
     #[command(after_help = help::EXPLAIN)]
     Explain(explain::ExplainArgs),
     /// Convert the configuration of another program
+    #[command(after_help = help::IMPORT)]
     Import(import::ImportArgs),
     /// Print the JSON Schema of the configuration file
     #[command(after_help = help::SCHEMA)]
     Schema,
     /// Make a mesh's certificate authority, and issue certificates to its nodes
+    #[command(after_help = help::CA)]
     Ca(ca::CaArgs),
     /// Run an OpenAI-compatible upstream with configurable faults
     #[command(after_help = help::MOCK)]
     Mock(grapevine_lab::mock::MockArgs),
     /// Make, issue, revoke and list clients' keys
+    #[command(after_help = help::KEY)]
     Key(key::KeyArgs),
     /// Print the completions for a shell
     #[command(after_help = help::COMPLETIONS)]
@@ -163,8 +169,7 @@ mod tests {
     #[test]
     fn every_command_has_an_example_that_it_understands_and_its_exit_codes() {
         let mut lines = Vec::new();
-        for leaf in leaves(&Cli::command(), "grapevine") {
-            let (path, command) = leaf;
+        for (path, command) in all(&Cli::command(), "grapevine") {
             let help = command.get_after_help().map(ToString::to_string);
             let help = help.unwrap_or_default();
             let (examples, codes) = help.split_once("\n\nExit codes:\n").unwrap_or_default();
@@ -189,17 +194,13 @@ mod tests {
         }
     }
 
-    /// The commands that do something, each by its whole name.
-    fn leaves(command: &clap::Command, path: &str) -> Vec<(String, clap::Command)> {
+    /// The program and every command, each by its whole name.
+    fn all(command: &clap::Command, path: &str) -> Vec<(String, clap::Command)> {
         let inner = command
             .get_subcommands()
             .filter(|it| it.get_name() != "help");
-        let inner: Vec<_> = inner
-            .flat_map(|it| leaves(it, &format!("{path} {}", it.get_name())))
-            .collect();
-        match inner.is_empty() {
-            true => vec![(path.to_owned(), command.clone())],
-            false => inner,
-        }
+        let inner = inner.flat_map(|it| all(it, &format!("{path} {}", it.get_name())));
+        let itself = (path.to_owned(), command.clone());
+        std::iter::once(itself).chain(inner).collect()
     }
 }
