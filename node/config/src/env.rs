@@ -415,6 +415,7 @@ mod tests {
     fn unknown_variable_is_warned_about_with_the_nearest() {
         let names = [
             "GRAPEVINE_REGOIN",
+            "GRAPEVINE_ADMIN",
             "GRAPEVINE_LISTEN",
             "GRAPEVINE_PORT_8080_TCP",
             "GRAPEVINE_WORKER_MODE",
