@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 
 use grapevine_config::Environment;
 use grapevine_console::cli::{
-    ca, explain, fail, import, key, log, requests, schema, status, tasks, top, usage,
+    ca, explain, fail, import, init, key, log, requests, schema, status, tasks, top, usage,
 };
 use grapevine_lab::demo;
 use grapevine_tasks::hub::ServiceRegistry;
@@ -58,6 +58,8 @@ pub enum Command {
     Tasks(tasks::TasksArgs),
     /// Show where a node would send a client's request, and why nowhere else
     Explain(explain::ExplainArgs),
+    /// Write what a mesh needs to start: configurations, certificates, and files for where it runs
+    Init(init::MeshInitArgs),
     /// Convert the configuration of another program
     Import(import::ImportArgs),
     /// Print the JSON Schema of the configuration file
@@ -95,6 +97,7 @@ pub fn run_with(cli: Cli, environment: Environment, services: ServiceRegistry) -
         Command::Usage(args) => usage::run(&args, &environment, &mut out),
         Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
         Command::Explain(args) => explain::run(&args, &environment, &mut out),
+        Command::Init(args) => init::run(&args, &environment, &mut out),
         Command::Import(args) => import::run(&args, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &environment, &mut io::stdin().lock(), &mut out),
