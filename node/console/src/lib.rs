@@ -1,7 +1,7 @@
 //! What people look at: the admin port with its dashboard, and the commands that ask a node or help to set one up.
 //!
 //! Reading order: [`admin`] (the port), [`cli`] (`status`, `top`, `requests`, `explain`, `tasks`, `log`, `drain` and the
-//! like, and `import`, `ca`, `key`, `schema`).
+//! like, and `init`, `import`, `ca`, `key`, `schema`).
 //!
 //! What this crate does not know: how requests are routed and served. It reads views, records and metrics.
 

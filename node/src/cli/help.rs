@@ -167,6 +167,15 @@ pub(super) const TASKS: &str = command_help!(
     ["0  the node did what was asked", "1  it did not"]
 );
 
+pub(super) const INIT: &str = command_help!(
+    [
+        "grapevine init mesh   # asks for everything",
+        "grapevine init mesh --for local --region sgp --region usa --provider openai",
+        "grapevine init mesh --for systemd --region sgp=sgp.example.net --provider own=http://gpu-1:8000/v1 --key-from own=OWN_API_KEY"
+    ],
+    ["0  everything is written", "1  nothing is, and why"]
+);
+
 pub(super) const IMPORT: &str = command_help!(
     ["grapevine import litellm config.yaml -o grapevine.yaml"],
     [

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use grapevine_config::Environment;
 use grapevine_console::cli::{
-    ca, explain, fail, import, key, log, operate, requests, schema, status, tasks, top, usage,
+    ca, explain, fail, import, init, key, log, operate, requests, schema, status, tasks, top, usage,
 };
 use grapevine_lab::demo;
 use grapevine_tasks::hub::ServiceRegistry;
@@ -82,6 +82,9 @@ pub enum Command {
     /// Show where a node would send a client's request, and why nowhere else
     #[command(after_help = help::EXPLAIN)]
     Explain(explain::ExplainArgs),
+    /// Write what a mesh needs to start: configurations, certificates, and files for where it runs
+    #[command(after_help = help::INIT)]
+    Init(init::MeshInitArgs),
     /// Convert the configuration of another program
     #[command(after_help = help::IMPORT)]
     Import(import::ImportArgs),
@@ -130,6 +133,7 @@ pub fn run_with(cli: Cli, environment: Environment, services: ServiceRegistry) -
         Command::Usage(args) => usage::run(&args, &environment, &mut out),
         Command::Tasks(args) => tasks::run(&args, &environment, &mut out),
         Command::Explain(args) => explain::run(&args, &environment, &mut out),
+        Command::Init(args) => init::run(&args, &environment, &mut out),
         Command::Import(args) => import::run(&args, &mut out),
         Command::Schema => schema::run(&mut out),
         Command::Key(args) => key::run(&args, &environment, &mut io::stdin().lock(), &mut out),

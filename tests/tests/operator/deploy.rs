@@ -27,6 +27,7 @@ fn the_dockerfile_is_clean() {
 fn the_shell_scripts_are_clean() {
     let scripts = [
         "deploy/compose/prepare",
+        "deploy/systemd/install",
         "deploy/geo/refresh",
         "tests/run",
         "tests/deploy/machine/scp",
@@ -229,7 +230,7 @@ fn script(name: &str, arguments: &[&str]) -> String {
 }
 
 /// A tool that `tests/run` has installed for these tests.
-fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     let path: PathBuf = workspace().join("tests/.env/deploy/bin").join(name);
     assert!(
         path.exists(),
@@ -240,14 +241,14 @@ fn tool(name: &str) -> Command {
 }
 
 /// Runs a command that must succeed, and returns what it printed.
-fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let done = output(command);
     assert!(done.status.success(), "{command:?}:\n{}", text(&done));
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
 /// Runs a command that must succeed and print nothing.
-fn quiet(command: &mut Command) {
+pub(crate) fn quiet(command: &mut Command) {
     let done = output(command);
     assert!(
         done.status.success() && text(&done).trim().is_empty(),
@@ -256,18 +257,18 @@ fn quiet(command: &mut Command) {
     );
 }
 
-fn output(command: &mut Command) -> Output {
+pub(crate) fn output(command: &mut Command) -> Output {
     command
         .output()
         .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()))
 }
 
-fn text(done: &Output) -> String {
+pub(crate) fn text(done: &Output) -> String {
     let both = [done.stdout.as_slice(), done.stderr.as_slice()].concat();
     String::from_utf8_lossy(&both).into_owned()
 }
 
-fn lines(printed: &str, prefix: &str) -> usize {
+pub(crate) fn lines(printed: &str, prefix: &str) -> usize {
     printed
         .lines()
         .filter(|line| line.starts_with(prefix))

@@ -7,6 +7,7 @@ mod deploy;
 mod fuzz;
 mod guide;
 mod import;
+mod init;
 mod metrics;
 mod terminal;
 mod traces;

@@ -15,10 +15,10 @@ use serde_json::json;
 use super::fail;
 
 /// The authority's certificate, in its folder.
-const CA_CERTIFICATE: &str = "mesh-ca.pem";
+pub(super) const CA_CERTIFICATE: &str = "mesh-ca.pem";
 
 /// The authority's private key, in its folder.
-const CA_KEY: &str = "mesh-ca.key";
+pub(super) const CA_KEY: &str = "mesh-ca.key";
 
 /// The longest validity of a node's certificate, in days.
 const DAYS_MAX: u64 = 3_650;

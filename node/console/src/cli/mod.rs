@@ -4,6 +4,7 @@ pub mod admin_port;
 pub mod ca;
 pub mod explain;
 pub mod import;
+pub mod init;
 pub mod key;
 mod limits;
 pub mod log;

@@ -18,6 +18,8 @@ use serde_json::json;
 use self::litellm::Imported;
 use super::fail;
 
+pub(super) use self::litellm::known_endpoint;
+
 /// The exit code of an import that left something to look at.
 const ATTENTION: u8 = 3;
 

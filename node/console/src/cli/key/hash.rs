@@ -49,7 +49,11 @@ pub(super) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-fn generate() -> io::Result<String> {
+/// A new key.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub(in crate::cli) fn generate() -> io::Result<String> {
     let mut bytes = [0; KEY_BYTES];
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| io::Error::other("the system gave no random bytes"))?;

@@ -24,6 +24,8 @@ use grapevine_keys::issuer::{IssuingKey, IssuingKeyError};
 use super::admin_port::AskError;
 use super::fail;
 
+pub(super) use hash::generate;
+
 /// The issuing key, unless another file is named.
 const ISSUER_FILE: &str = "grapevine-issuer.key";
 

@@ -28,12 +28,34 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use grapevine_config::checked;
 use grapevine_config::{Environment, Problems, Sources, foreign};
 
 use self::groups::TooMany;
 use self::reading::Reading;
 use super::finding::{Finding, Findings, Kind, Variable};
 use super::section::{At, Section, whole};
+
+/// Where a well-known provider answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct KnownEndpoint {
+    /// `provider` of a configuration, where the URL does not say it.
+    pub(in crate::cli) provider: Option<&'static str>,
+    /// Its base URL; `None` where each customer has one.
+    pub(in crate::cli) url: Option<&'static str>,
+    /// The variable that its key is usually in.
+    pub(in crate::cli) variable: Option<&'static str>,
+}
+
+/// Where the provider of this name answers; `None` when none is known.
+pub(in crate::cli) fn known_endpoint(name: &str) -> Option<KnownEndpoint> {
+    let known = providers::PROVIDERS.iter().find(|one| one.name == name)?;
+    Some(KnownEndpoint {
+        provider: known.base.named().map(checked::Provider::as_str),
+        url: known.base.default_url(),
+        variable: known.key,
+    })
+}
 
 /// Why there is no new file.
 #[derive(Debug, thiserror::Error)]
