@@ -22,6 +22,12 @@ impl MeshView {
         self.node(name).is_some_and(|node| node["live"] == true)
     }
 
+    /// Whether the node knows all of the mesh, so that it says of what it does not know that it does not exist.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.0["settled"] == true
+    }
+
     /// The phase that a node has announced; empty when it is unknown.
     #[must_use]
     pub fn phase(&self, node: &str) -> &str {

@@ -154,6 +154,8 @@ async fn node_with_an_older_configuration_is_no_way_around_the_fence() {
         (free.status, free.header("x-grapevine-region")),
         (200, "usa")
     );
+    let settled = old.wait_for_view("settled", LIMIT, |view| view.is_settled());
+    settled.await;
     let nowhere = ask(&client, old, NOWHERE).await;
     assert_eq!(code(&nowhere), (451, "residency".to_string()));
     assert!(

@@ -184,6 +184,8 @@ async fn id_leads_neither_out_of_its_fence_nor_anywhere_when_it_is_forged_or_its
     assert_eq!((found.status, id(&found)), (200, made.clone()));
     assert_eq!(found.header("x-grapevine-reason"), "owner");
     assert_eq!(found.header("x-grapevine-session"), "owner");
+    let settled = other.wait_for_view("settled", NOTICE_LIMIT, |view| view.is_settled());
+    settled.await;
     // Its region is not among those that the client allows.
     let fenced = get(other, &path, &[("x-grapevine-allow-regions", "eur")]).await;
     assert_eq!(fenced.status, 451, "{fenced:?}");

@@ -39,6 +39,7 @@ pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
     json!({
         "self": view.node.as_str(),
         "worker_mode": mode.to_string(),
+        "settled": view.settled,
         "nodes": nodes,
         "tasks_waiting": waiting.collect::<Map<_, _>>(),
         "unserved": unserved.collect::<Vec<_>>(),

@@ -45,13 +45,15 @@ impl Engine {
         }
     }
 
-    /// Begins to wait for peers: before it is ready where it `has_seeds`, and otherwise until it is settled.
+    /// Begins to wait for peers where it `has_seeds`. The first of a mesh knows none to wait for: it is ready, and settled
+    /// until somebody joins it.
     pub(super) fn begin_join(&mut self, now: Instant, has_seeds: bool, effects: &mut Vec<Effect>) {
+        if !has_seeds {
+            return self.change_phase(Phase::Ready, effects);
+        }
         self.met(now);
-        match has_seeds {
-            true if self.phase == Phase::Joining => self.join_ends_at = Some(now + JOIN_MAX),
-            true => {}
-            false => self.change_phase(Phase::Ready, effects),
+        if self.phase == Phase::Joining {
+            self.join_ends_at = Some(now + JOIN_MAX);
         }
     }
 

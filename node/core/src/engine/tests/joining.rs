@@ -11,9 +11,9 @@ fn phase_after(meet: impl Fn(&mut Bench)) -> Phase {
 }
 
 /// Whether a node that joins at `Instant::START` knows all of its mesh, after `meet`.
-fn is_settled(has_seeds: bool, meet: impl Fn(&mut Bench)) -> bool {
+fn is_settled(meet: impl Fn(&mut Bench)) -> bool {
     let mut bench = Bench::new();
-    bench.handle(Event::JoinBegan { has_seeds });
+    bench.handle(Event::JoinBegan { has_seeds: true });
     meet(&mut bench);
     bench.engine.view(bench.now).settled
 }
@@ -51,16 +51,19 @@ fn node_that_drains_while_it_joins_does_not_become_ready() {
 }
 
 #[test]
-fn first_node_of_a_mesh_is_ready_at_once() {
+fn first_node_of_a_mesh_is_ready_and_settled_until_another_joins() {
     let mut bench = Bench::new();
     bench.handle(Event::JoinBegan { has_seeds: false });
-    assert_eq!(bench.engine.view(bench.now).phase, Phase::Ready);
+    let view = bench.engine.view(bench.now);
+    assert_eq!((view.phase, view.settled), (Phase::Ready, true));
+    bench.meet("jpn", NEAR, TTFT);
+    assert!(!bench.engine.view(bench.now).settled);
 }
 
 #[test]
 fn node_knows_all_a_while_after_it_met_the_last_complete_peer() {
     let met = |span| {
-        is_settled(true, |bench| {
+        is_settled(|bench| {
             set_members(bench, &["jpn"]);
             bench.meet("jpn", NEAR, TTFT);
             bench.wait(Duration::from_secs(3));
@@ -75,7 +78,7 @@ fn node_knows_all_a_while_after_it_met_the_last_complete_peer() {
 #[test]
 fn node_waits_no_longer_than_a_time_for_peers_that_never_say_what_they_have() {
     let silent = |span| {
-        is_settled(true, |bench| {
+        is_settled(|bench| {
             set_members(bench, &["jpn", "sgp"]);
             bench.meet("jpn", NEAR, TTFT);
             bench.wait(Duration::from_secs(span));
@@ -86,14 +89,12 @@ fn node_waits_no_longer_than_a_time_for_peers_that_never_say_what_they_have() {
 
 #[test]
 fn node_that_met_nobody_knows_all_when_its_wait_is_over() {
-    for has_seeds in [true, false] {
-        let alone = |span| {
-            is_settled(has_seeds, |bench| {
-                bench.wait(Duration::from_secs(span));
-            })
-        };
-        assert_eq!((alone(29), alone(30)), (false, true));
-    }
+    let alone = |span| {
+        is_settled(|bench| {
+            bench.wait(Duration::from_secs(span));
+        })
+    };
+    assert_eq!((alone(29), alone(30)), (false, true));
 }
 
 #[test]
