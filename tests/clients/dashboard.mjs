@@ -124,7 +124,7 @@ await page.goto(url);
 await page.waitForFunction(() => document.querySelectorAll('#nodes tbody tr').length === 30);
 await page.waitForFunction(() => document.querySelectorAll('.rows .row').length === 12);
 // One picture: the counts on top, the state of a node, and that of its upstreams say the same.
-assert.equal(await page.textContent('#verdict'), '9 problems: 27 of 30 nodes ready, 1 draining, 2 unreachable; 52 of 60 upstreams usable');
+assert.equal(await page.textContent('#verdict'), '13 problems: 27 of 30 nodes ready, 1 draining, 2 unreachable; 52 of 60 upstreams usable');
 const cells = (table, key, name) => page.$$eval(`${table} tr[data-${key}="${name}"] > *`, (all) => all.map((it) => it.textContent));
 assert.equal((await cells('#nodes', 'node', 'zaf-2'))[4], 'unreachable');
 const gone = await cells('#upstreams', 'upstream', 'zaf-2/vllm');

@@ -1,5 +1,6 @@
 //! Everything together: nodes, network, requests, faults, and the checker after every event.
 
+mod demand;
 mod disturb;
 mod held;
 mod judge;
@@ -13,7 +14,6 @@ use grapevine_core::escrow::seats::Seat;
 use grapevine_core::escrow::spec::{LimitId, LimitWindow};
 use grapevine_core::escrow::{ASK_WAIT, EscrowEffect, EscrowEvent, TICK};
 use grapevine_core::ids::NodeName;
-use rand_chacha::ChaCha8Rng;
 
 use crate::chance::{self, Chance};
 use crate::check::Violation;
@@ -23,7 +23,7 @@ use crate::matrix;
 use crate::membership::{Carrier, NodeIndex};
 use crate::network::Network;
 
-use super::case::{Case, Reach};
+use super::case::Case;
 use super::check::Counter;
 use super::fault::{DiskFate, Fault};
 use super::node::{Node, Running};
@@ -373,29 +373,6 @@ impl<'a> World<'a> {
         // Bounds are upper ones: nothing is overdrawn here.
         let _ = running.reservation.settle(local, self.breach.used(used));
     }
-
-    fn move_demand(&mut self) {
-        if let Some(span) = self.case.moves {
-            self.heap.plan(self.now + span, Happening::Moved);
-        }
-        let all = self.nodes.len();
-        let count = match self.case.reach {
-            Reach::One => 1,
-            Reach::Some => all.div_ceil(3),
-            Reach::All => all,
-        };
-        self.active = chosen(all, count, &mut self.chance.workload);
-    }
-}
-
-fn chosen(all: usize, count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
-    let mut nodes: Vec<usize> = (0..all).collect();
-    for at in 0..count.min(all) {
-        let other = at + chance::below(rng, all - at);
-        nodes.swap(at, other);
-    }
-    nodes.truncate(count);
-    nodes
 }
 
 fn seat(node: usize) -> Seat {

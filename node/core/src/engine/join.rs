@@ -26,13 +26,30 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Knows all after this, whatever is missing: nodes that are listed and never publish anything, or a mesh that is away.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
 
+/// What a node waits for of its mesh.
+#[derive(Debug, Default)]
+pub(super) struct Join {
+    /// When it stops waiting for its peers and is ready; `None` while it does not wait.
+    ends_at: Option<Instant>,
+    /// Set while it may yet hear of nodes or of their upstreams.
+    unsettled: Option<Unsettled>,
+}
+
 /// Who may yet hear of nodes or of their upstreams.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unsettled {
+struct Unsettled {
     /// When to look whether it knows all.
     looks_at: Instant,
     /// When it is settled in any case.
     ends_at: Instant,
+}
+
+impl Join {
+    /// When time alone changes something.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        let looks_at = self.unsettled.map(|unsettled| unsettled.looks_at);
+        self.ends_at.into_iter().chain(looks_at).min()
+    }
 }
 
 impl Engine {
@@ -53,16 +70,16 @@ impl Engine {
         }
         self.met(now);
         if self.phase == Phase::Joining {
-            self.join_ends_at = Some(now + JOIN_MAX);
+            self.join.ends_at = Some(now + JOIN_MAX);
         }
     }
 
     /// A node appeared, or began anew.
     pub(super) fn met(&mut self, now: Instant) {
-        if self.unsettled.is_none() {
+        if self.join.unsettled.is_none() {
             self.view_becomes(ViewDue::Now);
         }
-        self.unsettled = Some(Unsettled {
+        self.join.unsettled = Some(Unsettled {
             looks_at: now + QUIET,
             ends_at: now + SETTLE_MAX,
         });
@@ -71,20 +88,20 @@ impl Engine {
     /// Becomes ready once the peers are known or the wait is over. Costs one look at each peer, and only while
     /// the node joins.
     pub(super) fn end_join(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(ends_at) = self.join_ends_at else {
+        let Some(ends_at) = self.join.ends_at else {
             return;
         };
         if self.phase != Phase::Joining {
-            self.join_ends_at = None;
+            self.join.ends_at = None;
         } else if now >= ends_at || self.knows_its_peers() {
-            self.join_ends_at = None;
+            self.join.ends_at = None;
             self.change_phase(Phase::Ready, effects);
         }
     }
 
     /// Is settled once all is known or the wait is over. Costs one look at each peer every [`QUIET`] at most.
     pub(super) fn settle(&mut self, now: Instant) {
-        let Some(unsettled) = &mut self.unsettled else {
+        let Some(unsettled) = &mut self.join.unsettled else {
             return;
         };
         if now < unsettled.looks_at {
@@ -92,19 +109,14 @@ impl Engine {
         }
         unsettled.looks_at = now + QUIET;
         if now >= unsettled.ends_at || self.knows_its_peers() {
-            self.unsettled = None;
+            self.join.unsettled = None;
             self.view_becomes(ViewDue::Now);
         }
     }
 
     /// Whether what it does not know does not exist.
     pub(super) fn is_settled(&self) -> bool {
-        self.unsettled.is_none() && self.phase != Phase::Joining
-    }
-
-    /// When to look whether all is known.
-    pub(super) fn looks_at(&self) -> Option<Instant> {
-        self.unsettled.map(|unsettled| unsettled.looks_at)
+        self.join.unsettled.is_none() && self.phase != Phase::Joining
     }
 
     fn knows_its_peers(&self) -> bool {

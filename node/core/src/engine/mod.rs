@@ -90,10 +90,8 @@ pub struct Engine {
     rules: Option<Arc<RulesFact>>,
     mesh_rules: Arc<MeshRules>,
     has_published: bool,
-    /// When a node that joins stops waiting for its peers; `None` while it does not wait.
-    join_ends_at: Option<Instant>,
-    /// Set while it may yet hear of nodes or of their upstreams.
-    unsettled: Option<join::Unsettled>,
+    /// What it waits for of the mesh that it joined.
+    join: join::Join,
     peers_seen_at: Instant,
     forgot_at: Instant,
     /// The earliest of all peers; never later than the true one.
@@ -128,8 +126,7 @@ impl Engine {
             rules: None,
             mesh_rules: Arc::new(MeshRules::of_one()),
             has_published: false,
-            join_ends_at: None,
-            unsettled: None,
+            join: join::Join::default(),
             peers_seen_at: now,
             forgot_at: now,
             suspicion_ends_at: None,
@@ -294,12 +291,7 @@ impl Engine {
         let locals = locals.filter_map(|local| local.next_wake(interval));
         let suspicion = self.suspicion_ends_at;
         let suspicion = suspicion.map(|at| at.max(self.peers_seen_at + PEERS_INTERVAL));
-        let waits = [
-            suspicion,
-            self.join_ends_at,
-            self.looks_at(),
-            self.account_rest_ends_at,
-        ];
+        let waits = [suspicion, self.join.next_wake(), self.account_rest_ends_at];
         locals.chain(waits.into_iter().flatten()).min()
     }
 
