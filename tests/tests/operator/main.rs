@@ -9,5 +9,6 @@ mod guide;
 mod import;
 mod init;
 mod metrics;
+mod packages;
 mod terminal;
 mod traces;
