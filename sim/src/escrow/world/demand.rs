@@ -22,7 +22,7 @@ impl World<'_> {
     }
 }
 
-fn chosen(all: usize, count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+pub(super) fn chosen(all: usize, count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
     let mut nodes: Vec<usize> = (0..all).collect();
     for at in 0..count.min(all) {
         let other = at + chance::below(rng, all - at);

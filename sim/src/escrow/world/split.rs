@@ -34,7 +34,7 @@ impl Split {
 impl World<'_> {
     pub(super) fn split(&mut self) {
         let all = self.nodes.len();
-        let cut_off = super::chosen(all, all.div_ceil(3), &mut self.chance.faults);
+        let cut_off = super::demand::chosen(all, all.div_ceil(3), &mut self.chance.faults);
         let is_in: Vec<bool> = (0..all).map(|node| cut_off.contains(&node)).collect();
         self.cut_in_two(is_in.clone(), self.case.span);
         self.faults += 1;
