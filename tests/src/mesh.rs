@@ -238,7 +238,7 @@ impl Mesh {
     }
 
     /// Waits until every running node is ready and sees every running node live and ready, with the
-    /// upstreams that it reports itself, and has an open link to every other.
+    /// upstreams that it reports itself, has an open link to every other, and knows that these are all.
     ///
     /// # Panics
     ///
@@ -271,25 +271,27 @@ impl Mesh {
                 "all nodes with their upstreams",
                 CONVERGENCE_LIMIT,
                 |view| {
-                    expected
-                        .iter()
-                        .all(|(name, upstreams): &(&str, Vec<Value>)| {
-                            let seen = |upstream: &Value| {
-                                upstream
-                                    .as_str()
-                                    .is_some_and(|upstream| view.upstream(name, upstream).is_some())
-                            };
-                            // Nothing is sent to a node that answers no requests.
-                            let is_closed = view
-                                .node(name)
-                                .is_some_and(|it| it["serves_requests"] == false);
-                            let reachable =
-                                *name == node.name() || view.is_reachable(name) || is_closed;
-                            view.is_live(name)
-                                && view.phase(name) == "ready"
-                                && reachable
-                                && upstreams.iter().all(seen)
-                        })
+                    let is_settled = running.len() == 1 || view.is_settled();
+                    is_settled
+                        && expected
+                            .iter()
+                            .all(|(name, upstreams): &(&str, Vec<Value>)| {
+                                let seen = |upstream: &Value| {
+                                    upstream.as_str().is_some_and(|upstream| {
+                                        view.upstream(name, upstream).is_some()
+                                    })
+                                };
+                                // Nothing is sent to a node that answers no requests.
+                                let is_closed = view
+                                    .node(name)
+                                    .is_some_and(|it| it["serves_requests"] == false);
+                                let reachable =
+                                    *name == node.name() || view.is_reachable(name) || is_closed;
+                                view.is_live(name)
+                                    && view.phase(name) == "ready"
+                                    && reachable
+                                    && upstreams.iter().all(seen)
+                            })
                 },
             )
             .await;

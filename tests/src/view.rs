@@ -25,7 +25,7 @@ impl MeshView {
     /// Whether the node knows all of the mesh, so that it says of what it does not know that it does not exist.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.0["settled"] == true
+        self.0["settled"] != false
     }
 
     /// The phase that a node has announced; empty when it is unknown.

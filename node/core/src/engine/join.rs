@@ -19,9 +19,9 @@ use crate::time::Instant;
 /// The longest wait for peers: gossip brings a whole mesh of 100 nodes in well under a second.
 const JOIN_MAX: Duration = Duration::from_secs(2);
 
-/// Who met nobody for so long, and knows what each live peer has, knows all: several rounds of gossip, each of which
-/// names every node that the other side knows.
-const QUIET: Duration = Duration::from_secs(5);
+/// Who met nobody for so long, and knows what each live peer has, knows all: rounds of gossip name every node that the
+/// other side knows, and there are several in that time.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Knows all after this, whatever is missing: nodes that are listed and never publish anything, or a mesh that is away.
 const SETTLE_MAX: Duration = Duration::from_secs(30);

@@ -72,7 +72,7 @@ fn node_knows_all_a_while_after_it_met_the_last_complete_peer() {
             bench.wait(Duration::from_millis(span));
         })
     };
-    assert_eq!((met(4_999), met(5_000)), (false, true));
+    assert_eq!((met(499), met(500)), (false, true));
 }
 
 #[test]
