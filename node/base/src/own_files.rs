@@ -114,7 +114,7 @@ impl OwnFiles {
         warnings
     }
 
-    /// How many of [`Self::warnings`] there are, of either code: what a summary of codes depends on.
+    /// Whether there are [`Self::warnings`] of `config`, and of `certificate`: what a summary of codes depends on.
     pub(crate) fn has_warnings(&self, wall: Duration) -> [bool; 2] {
         let certificates = self.0.certificates.load();
         [

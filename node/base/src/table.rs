@@ -144,6 +144,15 @@ pub fn wrap(text: &str, room: usize) -> Vec<String> {
     lines
 }
 
+/// `shown` of `all` names in one line, such as `a, b and 3 more`.
+pub fn listed(shown: &[String], all: usize) -> String {
+    let names = shown.join(", ");
+    match all.saturating_sub(shown.len()) {
+        0 => names,
+        more => format!("{names} and {more} more"),
+    }
+}
+
 /// A number with at most one digit after the point, and a dash for none.
 pub fn number(value: Option<f64>) -> String {
     match value {
@@ -189,6 +198,13 @@ mod tests {
         assert_eq!(lines[1], "singapore  123456  primary-wi\u{2026}");
         assert!(lines.iter().all(|line| line.chars().count() <= 30));
         assert_eq!(table.lines_within(200, &least), table.lines());
+    }
+
+    #[test]
+    fn names_that_are_not_shown_are_counted() {
+        let shown = ["a", "b"].map(str::to_owned);
+        assert_eq!(listed(&shown, 2), "a, b");
+        assert_eq!(listed(&shown, 5), "a, b and 3 more");
     }
 
     #[test]

@@ -43,6 +43,19 @@ pub struct ConfigProblem {
     pub remedy: String,
 }
 
+impl ConfigProblem {
+    /// One that the parts of a node find in a configuration that is read: nothing tells where its value was written.
+    pub fn of_value(key: &str, problem: String, remedy: String) -> Self {
+        Self {
+            file: None,
+            origin: ValueOrigin::Nowhere,
+            key: key.to_owned(),
+            problem,
+            remedy,
+        }
+    }
+}
+
 impl fmt::Display for ConfigProblem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.origin, &self.file) {

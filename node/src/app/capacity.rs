@@ -8,8 +8,7 @@ use grapevine_core::descriptors::{Shares, Wanted};
 use tracing::warn;
 
 use grapevine_base::listener::descriptors;
-use grapevine_config::Config;
-use grapevine_config::problem::{ConfigProblem, ValueOrigin};
+use grapevine_config::{Config, ConfigProblem};
 use grapevine_http::dns;
 
 /// Raises the descriptor limit as far as permitted, and shares it out; warns if it is too low.
@@ -58,20 +57,20 @@ pub(crate) fn shortage(config: &Config, limit: u64) -> Option<ConfigProblem> {
         return None;
     }
     let needed = wanted.descriptors();
-    Some(ConfigProblem {
-        file: None,
-        origin: ValueOrigin::Nowhere,
-        key: "limits.connections".to_owned(),
-        problem: format!(
-            "{} connections need {needed} file descriptors and the process may have {limit}: \
-             {connections} connections are accepted",
-            wanted.public
-        ),
-        remedy: format!(
-            "raise the hard limit (ulimit -Hn {needed}, LimitNOFILE={needed}, --ulimit nofile={needed}), \
-             or set it to {connections}"
-        ),
-    })
+    let problem = format!(
+        "{} connections need {needed} file descriptors and the process may have {limit}: \
+         {connections} connections are accepted",
+        wanted.public
+    );
+    let remedy = format!(
+        "raise the hard limit (ulimit -Hn {needed}, LimitNOFILE={needed}, --ulimit nofile={needed}), \
+         or set it to {connections}"
+    );
+    Some(ConfigProblem::of_value(
+        "limits.connections",
+        problem,
+        remedy,
+    ))
 }
 
 fn wanted(config: &Config) -> Wanted {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use grapevine_base::clock;
 use grapevine_base::own_files::{CertificateExpiry, OwnFiles};
 use grapevine_base::readiness::Readiness;
-use grapevine_config::Config;
-use grapevine_config::problem::{ConfigProblem, ValueOrigin};
+use grapevine_config::{Config, ConfigProblem};
 use grapevine_observe::metrics::Metrics;
 use tracing::warn;
 
@@ -24,24 +23,21 @@ pub(super) fn show(config: &Config, readiness: &Readiness, metrics: &Metrics) {
 
 /// Publishes that `config` is in use, but for the keys that wait for a restart.
 pub(super) fn taken(config: &Config, pending_restart: Vec<String>, files: &OwnFiles) {
-    let wall = clock::wall();
-    for warning in ending(config, wall) {
+    let (certificates, wall) = (certificates(config), clock::wall());
+    for warning in ending(&certificates, wall) {
         warn!(%warning, "configuration");
     }
-    let (hash, certificates) = (config.file_hash.clone(), certificates(config));
+    let hash = config.file_hash.clone();
     files.loaded(hash, pending_restart, certificates, wall);
 }
 
-/// The warning for each certificate that has expired at `wall`, or does soon.
-pub(crate) fn ending(config: &Config, wall: Duration) -> Vec<ConfigProblem> {
-    let ending = certificates(config).into_iter();
-    let ending = ending.filter(|certificate| certificate.is_ending(wall));
-    let warnings = ending.map(|certificate| ConfigProblem {
-        file: None,
-        origin: ValueOrigin::Nowhere,
-        key: key_of(certificate.used_for).to_owned(),
-        problem: format!("holds a certificate that {}", certificate.when(wall)),
-        remedy: "renew it; a node reads the new file by itself".to_owned(),
+/// The warning for each of `certificates` that has expired at `wall`, or does soon.
+pub(crate) fn ending(certificates: &[CertificateExpiry], wall: Duration) -> Vec<ConfigProblem> {
+    let ending = certificates.iter().filter(|it| it.is_ending(wall));
+    let warnings = ending.map(|certificate| {
+        let problem = format!("holds a certificate that {}", certificate.when(wall));
+        let remedy = "renew it; a node reads the new file by itself".to_owned();
+        ConfigProblem::of_value(key_of(certificate.used_for), problem, remedy)
     });
     warnings.collect()
 }

@@ -3,9 +3,8 @@
 //! A region may have any name, so that one nobody knows is no mistake by itself: what geography needs is a place. A
 //! node without one is warned of; a region of the others only where its name is nearly that of a well-known one.
 
-use grapevine_config::Config;
 use grapevine_config::nearest::nearest;
-use grapevine_config::problem::{ConfigProblem, ValueOrigin};
+use grapevine_config::{Config, ConfigProblem};
 use grapevine_core::ids::RegionName;
 use grapevine_core::route::Strategy;
 use grapevine_geo::region::{codes, place_of};
@@ -37,7 +36,7 @@ fn own(config: &Config) -> Option<ConfigProblem> {
         Some((code, place)) => format!("did you mean {code} ({place})? Else {else_written}"),
         None => format!("name a known region, such as sgp or eu-west-1, or {else_written}"),
     };
-    Some(warning("node.region".to_owned(), problem, remedy))
+    Some(ConfigProblem::of_value("node.region", problem, remedy))
 }
 
 /// Regions of other nodes, in the map, in rules and in keys.
@@ -55,11 +54,11 @@ fn of_others(config: &Config) -> Vec<ConfigProblem> {
     let named = homes.chain(rules).chain(keys);
     let foreign = named.filter(|(_, region)| **region != config.node.region);
     foreign
-        .filter_map(|(key, region)| mistyped(key, region))
+        .filter_map(|(key, region)| mistyped(&key, region))
         .collect()
 }
 
-fn mistyped(key: String, region: &RegionName) -> Option<ConfigProblem> {
+fn mistyped(key: &str, region: &RegionName) -> Option<ConfigProblem> {
     let name = region.as_str();
     let is_word = name.len() >= WORD_LETTERS_MIN && name.bytes().all(|it| it.is_ascii_alphabetic());
     if !is_word || place_of(region).is_some() {
@@ -68,7 +67,7 @@ fn mistyped(key: String, region: &RegionName) -> Option<ConfigProblem> {
     let (code, place) = near(name)?;
     let problem = format!("{region} is no well-known region");
     let remedy = format!("did you mean {code} ({place})? A region of your own may have any name");
-    Some(warning(key, problem, remedy))
+    Some(ConfigProblem::of_value(key, problem, remedy))
 }
 
 /// The known region whose code or place is nearest to `name`.
@@ -76,16 +75,6 @@ fn near(name: &str) -> Option<(&'static str, &'static str)> {
     let words = codes().flat_map(|(code, place)| [code, place]);
     let found = nearest(name, words)?;
     codes().find(|(code, place)| *code == found || *place == found)
-}
-
-fn warning(key: String, problem: String, remedy: String) -> ConfigProblem {
-    ConfigProblem {
-        file: None,
-        origin: ValueOrigin::Nowhere,
-        key,
-        problem,
-        remedy,
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use grapevine_config::problem::{ConfigProblem, ValueOrigin};
-use grapevine_config::{Config, Loaded, Problems};
+use grapevine_config::{Config, ConfigProblem, Loaded, Problems};
 use grapevine_geo::Database;
 
 use super::{own_files, regions, reload};
@@ -12,9 +11,10 @@ use super::{own_files, regions, reload};
 pub(crate) fn judge(loaded: Loaded, wall: Duration) -> Result<Loaded, Problems> {
     let mut loaded = loaded;
     loaded.warnings.extend(regions::unknown(&loaded.config));
+    let certificates = own_files::certificates(&loaded.config);
     loaded
         .warnings
-        .extend(own_files::ending(&loaded.config, wall));
+        .extend(own_files::ending(&certificates, wall));
     let problems = obstacles(&loaded.config);
     match problems.is_empty() {
         true => Ok(loaded),
@@ -44,11 +44,5 @@ fn problem(key: &str, error: &str) -> ConfigProblem {
     let (problem, remedy) = text
         .split_once("; ")
         .unwrap_or((text, "a node would not start with it"));
-    ConfigProblem {
-        file: None,
-        origin: ValueOrigin::Nowhere,
-        key: key.to_owned(),
-        problem: problem.to_owned(),
-        remedy: remedy.to_owned(),
-    }
+    ConfigProblem::of_value(key, problem.to_owned(), remedy.to_owned())
 }

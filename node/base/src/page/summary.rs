@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::table::printable;
+use crate::table::{listed, printable};
 
 /// The mesh in a few counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -94,11 +94,8 @@ impl SummaryEntry {
             .iter()
             .map(|it| printable(it))
             .collect();
-        let more = match models.unserved.saturating_sub(named.len()) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        Some(format!("no usable upstream for {}{more}", named.join(", ")))
+        let names = listed(&named, models.unserved);
+        Some(format!("no usable upstream for {names}"))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::address::HostPort;
 use super::super::checked::{LISTEN, LISTEN_WITHOUT_KEYS};
 use super::super::file::ConfigFile;
 use super::{Checker, LISTEN_FORM};
@@ -51,11 +50,6 @@ impl Checker<'_> {
             return;
         };
         self.problem(key, format!("{} {why}", self.shown(key)), remedy);
-    }
-
-    /// The same of a host and a port.
-    pub(super) fn can_be_dialled(&mut self, key: &str, address: &HostPort, remedy: &str) {
-        self.can_be_reached(key, &address.host, remedy);
     }
 
     /// Reports that `key` listens on `own`, which another listener of the node has: `what` at `other`.

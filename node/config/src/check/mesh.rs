@@ -47,7 +47,7 @@ impl Checker<'_> {
         let advertise: Option<HostPort> =
             self.parse("mesh.advertise", file.advertise.as_deref(), form);
         if let Some(address) = &advertise {
-            self.can_be_dialled("mesh.advertise", address, ADVERTISE_FORM);
+            self.can_be_reached("mesh.advertise", &address.host, ADVERTISE_FORM);
         }
         let seeds = self.seeds(file, form);
         let range = Duration::from_millis(50)..=Duration::from_secs(10);
@@ -82,7 +82,8 @@ impl Checker<'_> {
         for (key, text) in items("mesh.seeds", &file.seeds) {
             let seed: Option<HostPort> = self.parse(&key, Some(text), form);
             if let Some(seed) = &seed {
-                self.can_be_dialled(&key, seed, "write the HOST:PORT that a node advertises");
+                let form = "write the HOST:PORT that a node advertises";
+                self.can_be_reached(&key, &seed.host, form);
             }
             seeds.extend(seed);
         }

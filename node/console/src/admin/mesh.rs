@@ -9,7 +9,7 @@ use grapevine_core::fact::{Public, ServicesFact, Standing};
 use grapevine_core::ids::{ModelName, StoreName};
 use grapevine_core::latency::ByClass;
 use grapevine_core::mode::Mode;
-use grapevine_core::view::{NodeState, NodeView, Reach, UpstreamStatus, View};
+use grapevine_core::view::{MeshSummary, NodeState, NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
 use serde_json::{Map, Value, json};
 
@@ -43,20 +43,14 @@ pub(super) fn to_json(view: &View, mode: &Mode, now: Instant) -> Value {
         "nodes": nodes,
         "tasks_waiting": waiting.collect::<Map<_, _>>(),
         "unserved": unserved.collect::<Vec<_>>(),
-        "summary": summary::to_json(view),
+        "summary": summary::to_json(&MeshSummary::of(view)),
     })
 }
 
 /// Adds to the node's own upstreams, in `mesh` or a picture of it, what is known of their credentials.
 pub(super) fn add_credentials(mesh: &mut Value, credentials: &[CredentialReport]) {
     let now = SystemTime::now();
-    let own = mesh["self"].clone();
-    let nodes = mesh["nodes"].as_array_mut().into_iter().flatten();
-    let upstreams = nodes
-        .filter(|node| node["name"] == own)
-        .filter_map(|node| node["upstreams"].as_array_mut())
-        .flatten();
-    for upstream in upstreams {
+    for upstream in summary::own_upstreams(mesh) {
         let mut all = credentials.iter();
         let its = all.find(|it| upstream["name"] == it.upstream.as_str());
         if let Some(credential) = its {

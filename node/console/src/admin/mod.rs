@@ -77,7 +77,7 @@ pub struct Admin {
     /// What has been lost so far.
     pub losses: Arc<dyn Fn() -> Losses + Send + Sync>,
     /// The configuration with its secrets hidden.
-    pub config: Arc<dyn Fn() -> Value + Send + Sync>,
+    pub config: Arc<dyn Fn() -> Arc<Value> + Send + Sync>,
     /// Explains where a request would go.
     pub explain: Explain,
     /// Begins to drain the node when set.
@@ -221,7 +221,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
 }
 
 async fn config(State(admin): State<Admin>) -> Json<Value> {
-    Json((admin.config)())
+    Json(Value::clone(&(admin.config)()))
 }
 
 async fn drain(State(admin): State<Admin>) -> Response {

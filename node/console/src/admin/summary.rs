@@ -4,21 +4,20 @@
 use grapevine_core::Instant;
 use grapevine_core::ids::ModelName;
 use grapevine_core::latency::ByClass;
-use grapevine_core::view::{MeshSummary, UpstreamChecks, View};
+use grapevine_core::view::{MeshSummary, UpstreamChecks};
 use grapevine_observe::milliseconds;
 use serde_json::{Value, json};
 
 /// The longest base URL that is shown, in characters.
 const URL_SHOWN: usize = 256;
 
-/// What every renderer shows of `view` as a whole.
-pub(super) fn to_json(view: &View) -> Value {
-    let summary = MeshSummary::of(view);
+/// What every renderer shows of the mesh as a whole.
+pub(super) fn to_json(summary: &MeshSummary) -> Value {
     let nodes = summary.nodes;
     let names: Vec<&str> = summary.unserved.iter().map(ModelName::as_str).collect();
     json!({
         "nodes": {
-            "all": view.nodes.len(),
+            "all": nodes.all(),
             "ready": nodes.ready,
             "joining": nodes.joining,
             "draining": nodes.draining,
@@ -51,17 +50,21 @@ pub(super) fn add_checks(upstream: &mut Value, checks: &UpstreamChecks, now: Ins
     })));
 }
 
+/// The node's own upstreams in `mesh` or a picture of it.
+pub(super) fn own_upstreams(mesh: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let own = mesh["self"].clone();
+    let nodes = mesh["nodes"].as_array_mut().into_iter().flatten();
+    nodes
+        .filter(move |node| node["name"] == own)
+        .filter_map(|node| node["upstreams"].as_array_mut())
+        .flatten()
+}
+
 /// Adds to the node's own upstreams, in `mesh` or a picture of it, how `config` has them: the configuration as it is
 /// shown to operators, which holds no secret.
 pub(super) fn add_configured(mesh: &mut Value, config: &Value) {
-    let own = mesh["self"].clone();
-    let nodes = mesh["nodes"].as_array_mut().into_iter().flatten();
-    let upstreams = nodes
-        .filter(|node| node["name"] == own)
-        .filter_map(|node| node["upstreams"].as_array_mut())
-        .flatten();
     let written = config["upstreams"].as_array().map(Vec::as_slice);
-    for upstream in upstreams {
+    for upstream in own_upstreams(mesh) {
         let mut all = written.unwrap_or_default().iter();
         if let Some(its) = all.find(|it| it["name"] == upstream["name"]) {
             upstream["configured"] = configured(its);

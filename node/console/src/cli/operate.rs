@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use grapevine_base::causes;
 use grapevine_base::table::printable;
 use grapevine_config::{Environment, yaml_of};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::admin_port::{AdminArgs, AdminPort, AskError};
@@ -83,13 +84,9 @@ pub fn drain(
     environment: &Environment,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let port = args.admin.port(environment);
-    let asked = port.post("/drain", &json!({}));
-    let done = format!(
-        "the node at {} drains: it ends once its requests have",
-        port.url()
-    );
-    finish(&port, asked, args.json, out, |_| done)
+    post(args, environment, out, "/drain", |url| {
+        format!("the node at {url} drains: it ends once its requests have")
+    })
 }
 
 /// `grapevine reload`: the node reads its configuration again, and says what keeps it from that.
@@ -101,13 +98,9 @@ pub fn reload(
     environment: &Environment,
     out: &mut impl Write,
 ) -> io::Result<ExitCode> {
-    let port = args.admin.port(environment);
-    let asked = port.post("/reload", &json!({}));
-    let done = format!(
-        "the node at {} has read its configuration again",
-        port.url()
-    );
-    finish(&port, asked, args.json, out, |_| done)
+    post(args, environment, out, "/reload", |url| {
+        format!("the node at {url} has read its configuration again")
+    })
 }
 
 /// `grapevine config`: the configuration that the node runs, with defaults filled in and secrets hidden.
@@ -156,15 +149,25 @@ fn switched(answer: &Value) -> String {
     }
 }
 
+/// What a name may have, which stands in a path as it is.
+const OF_NAMES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
+
 /// `name` as a segment of a path: names need no escapes, and what is none must not name another page.
 fn segment(name: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
-            char::from(byte).to_string()
-        }
-        byte => format!("%{byte:02X}"),
-    };
-    name.bytes().map(escape).collect()
+    utf8_percent_encode(name, OF_NAMES).to_string()
+}
+
+/// Asks for what is at `path`, and prints what `done` says of the node at its URL.
+fn post(
+    args: &OperateArgs,
+    environment: &Environment,
+    out: &mut impl Write,
+    path: &str,
+    done: impl FnOnce(&str) -> String,
+) -> io::Result<ExitCode> {
+    let port = args.admin.port(environment);
+    let asked = port.post(path, &json!({}));
+    finish(&port, asked, args.json, out, |_| done(port.url()))
 }
 
 /// Prints what `show` makes of the answer, or all of it as JSON.

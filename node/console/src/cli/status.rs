@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use grapevine_base::causes;
 use grapevine_base::page::{CredentialEntry, MeshPage, SummaryEntry};
-use grapevine_base::table::{printable, wrap};
+use grapevine_base::table::{listed, printable, wrap};
 use grapevine_config::Environment;
 use grapevine_config::text::format_duration;
 
@@ -154,11 +154,7 @@ fn unreachable_line(page: &MeshPage) -> Option<String> {
     if named.is_empty() {
         return None;
     }
-    let more = match gone().count() - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Some(format!("unreachable: {}{more}", named.join(", ")))
+    Some(format!("unreachable: {}", listed(&named, gone().count())))
 }
 
 /// A line per issued credential of the node's own upstreams.

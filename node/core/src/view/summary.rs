@@ -76,6 +76,13 @@ pub struct NodeTotals {
     pub unreachable: usize,
 }
 
+impl NodeTotals {
+    /// All of them.
+    pub const fn all(&self) -> usize {
+        self.ready + self.joining + self.draining + self.unreachable
+    }
+}
+
 /// The mesh in a few counts, as one node sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MeshSummary {

@@ -21,9 +21,9 @@ use super::Ground;
 pub(super) const RELOADS_MAX: usize = 8;
 
 /// The current configuration, for the operator.
-fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Value + Send + Sync> {
+fn show(config: &Arc<ArcSwap<Value>>) -> Arc<dyn Fn() -> Arc<Value> + Send + Sync> {
     let config = Arc::clone(config);
-    Arc::new(move || Value::clone(&config.load()))
+    Arc::new(move || config.load_full())
 }
 
 /// The keys of the file that is in use.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use grapevine_base::clock;
 use grapevine_core::Instant;
 use grapevine_core::ids::StoreName;
-use grapevine_core::view::{NodeState, NodeView, Reach, UpstreamStatus, View};
+use grapevine_core::view::{MeshSummary, NodeState, NodeView, Reach, UpstreamStatus, View};
 use grapevine_core::work;
 use grapevine_observe::milliseconds;
 use grapevine_observe::pulse::{self, Bucket, Crowd, Tally};
@@ -101,6 +101,7 @@ fn of_view(view: &View, now: Instant) -> Value {
         .take(NODES_MAX)
         .map(|node| node_to_json(node, now, &mut room))
         .collect();
+    let summed = MeshSummary::of(view);
     let unserved = work::unserved(view).into_iter().take(WARNINGS_MAX);
     let unserved = unserved.map(|tasks| {
         json!({
@@ -113,8 +114,8 @@ fn of_view(view: &View, now: Instant) -> Value {
     json!({
         "self": view.node.as_str(),
         "region": view.region.as_str(),
-        "totals": totals(view),
-        "summary": summary::to_json(view),
+        "totals": totals(view, &summed),
+        "summary": summary::to_json(&summed),
         "regions": regions(view),
         "nodes": shown,
         "unserved": unserved.collect::<Vec<_>>(),
@@ -166,17 +167,17 @@ fn cut(list: &mut Value, max: usize) {
 }
 
 /// Counts of everything, whatever is left out below.
-fn totals(view: &View) -> Value {
+fn totals(view: &View, summed: &MeshSummary) -> Value {
     let peers = || view.nodes.iter().filter(|node| node.name != view.node);
     let is_expected =
         |node: &&NodeView| node.live && !matches!(node.reach, Reach::Closed | Reach::Unlinked);
     json!({
-        "nodes": view.nodes.len(),
+        "nodes": summed.nodes.all(),
         "live": view.nodes.iter().filter(|node| node.live).count(),
         "links": peers().filter(is_expected).count(),
         "links_open": peers().filter(|node| node.reach == Reach::Open).count(),
-        "upstreams": view.nodes.iter().map(|node| node.upstreams.len()).sum::<usize>(),
-        "usable": view.nodes.iter().map(usable).sum::<usize>(),
+        "upstreams": summed.upstreams,
+        "usable": summed.upstreams_usable,
     })
 }
 

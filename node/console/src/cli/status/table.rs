@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grapevine_base::page::{MeshPage, NodeEntry, UpstreamEntry};
-use grapevine_base::table::{Side, TextTable, number, printable};
+use grapevine_base::table::{Side, TextTable, listed, number, printable};
 use grapevine_config::text::format_duration;
 
 use super::super::paint::Tone;
@@ -207,10 +207,7 @@ fn models(names: &[String]) -> String {
         .take(MODELS_SHOWN)
         .map(|name| printable(name))
         .collect();
-    match names.len().saturating_sub(MODELS_SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
+    listed(&shown, names.len())
 }
 
 #[cfg(test)]

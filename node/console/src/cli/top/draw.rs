@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use grapevine_base::page::LimitsEntry;
-use grapevine_base::table::{cut, number as short, printable};
+use grapevine_base::table::{cut, listed, number as short, printable};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -224,12 +224,10 @@ fn limited(limits: &LimitsEntry) -> String {
         format!("{} ({left} here)", printable(&limit.key))
     });
     let named: Vec<String> = named.collect();
-    let more = (limits.limited_total as usize).saturating_sub(named.len());
-    let more = match more {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("; limited: {}{more}", named.join(", "))
+    format!(
+        "; limited: {}",
+        listed(&named, limits.limited_total as usize)
+    )
 }
 
 fn bottom(top: &Top, palette: Palette) -> Line<'static> {

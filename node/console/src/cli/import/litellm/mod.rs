@@ -28,6 +28,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use grapevine_base::table::listed;
 use grapevine_config::checked;
 use grapevine_config::{Environment, Problems, Sources, foreign};
 
@@ -228,15 +229,8 @@ fn heading(name: &str, findings: &[Finding], variables: &[Variable]) -> String {
             .take(KEYS_SHOWN)
             .map(|key| file::comment(key));
         let keys: Vec<String> = keys.collect();
-        let more = match variable.keys.len().saturating_sub(KEYS_SHOWN) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        lines.push(format!(
-            "  {}  ({is_new}{}{more})",
-            variable.name,
-            keys.join(", ")
-        ));
+        let keys = listed(&keys, variable.keys.len());
+        lines.push(format!("  {}  ({is_new}{keys})", variable.name));
     }
     if !findings.is_empty() {
         lines.push(String::new());
