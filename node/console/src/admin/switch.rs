@@ -4,6 +4,7 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
+use grapevine_base::table::cut;
 use grapevine_core::engine::{Event, UpstreamSwitch};
 use grapevine_core::ids::UpstreamName;
 use serde_json::json;
@@ -11,6 +12,9 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::Admin;
+
+/// What is shown of a name that no upstream has, in characters: one more than a name may have.
+const NAME_SHOWN: usize = 64;
 
 /// An operator's wish that the configuration is read again; it waits for what comes of it.
 #[derive(Debug)]
@@ -63,6 +67,7 @@ async fn switch(admin: &Admin, name: &str, is_disabled: bool) -> Response {
             [] => "it has none".to_owned(),
             names => format!("it has {}", names.join(", ")),
         };
+        let name = cut(name, NAME_SHOWN);
         let error = format!(
             "this node has no upstream called {name:?}: {names}; ask the node that owns it"
         );
